@@ -1,0 +1,1 @@
+"""What hospitals and coordinator agree on; imports neither side."""

@@ -1,0 +1,1 @@
+"""The job: what to train, as data, never code."""

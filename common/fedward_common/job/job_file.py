@@ -1,0 +1,172 @@
+"""The job file as frozen dataclasses, one a section.
+
+A job that was built is valid in itself: ranges and combinations are checked when a section is made.
+Settings that change what a hospital is promised (`[privacy]`, `[secure_aggregation]`) have no
+default; they stand in every job. Class weights and normalisation constants are part of the job:
+nothing is derived from a site's own statistics.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fedward_common.job.checks import require
+from fedward_common.job.sections import (
+    DataSection,
+    EvaluationSection,
+    JobSection,
+    ModelSection,
+    Option,
+    PrivacySection,
+    QuorumSection,
+    SecureAggregationSection,
+    SplitFractions,
+    StrategySection,
+    TaskClass,
+    TaskSection,
+)
+from fedward_common.job.training_section import (
+    AugmentationSection,
+    LossSection,
+    OptimizerSection,
+    ScheduleSection,
+    TrainingSection,
+)
+from fedward_common.settings import from_table, read_toml, with_overrides
+
+__all__ = [
+    "CLASSIFICATION_METRICS",
+    "SEGMENTATION_METRICS",
+    "AugmentationSection",
+    "DataSection",
+    "EvaluationSection",
+    "Job",
+    "JobSection",
+    "LossSection",
+    "ModelSection",
+    "OptimizerSection",
+    "Option",
+    "PrivacySection",
+    "QuorumSection",
+    "ScheduleSection",
+    "SecureAggregationSection",
+    "SplitFractions",
+    "StrategySection",
+    "TaskClass",
+    "TaskSection",
+    "TrainingSection",
+    "job_from_table",
+    "read_job",
+    "table_of_job",
+]
+
+CLASSIFICATION_METRICS = ("auc", "balanced_accuracy", "accuracy", "loss")
+SEGMENTATION_METRICS = ("dice", "loss")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A whole job; what cannot go together is refused here."""
+
+    job: JobSection
+    task: TaskSection
+    model: ModelSection
+    data: DataSection
+    training: TrainingSection
+    privacy: PrivacySection
+    secure_aggregation: SecureAggregationSection
+    strategy: StrategySection = field(default_factory=StrategySection)
+    quorum: QuorumSection = field(default_factory=QuorumSection)
+    evaluation: EvaluationSection = field(default_factory=EvaluationSection)
+
+    def __post_init__(self) -> None:
+        _check_loss_fits_task(self)
+        _check_selection_fits_task(self)
+        _check_axes_exist(self)
+        require(
+            self.training.schedule.warmup_rounds < self.job.rounds,
+            "training.schedule.warmup_rounds", "leaves no round after the warm-up",
+            f"fewer than job.rounds = {self.job.rounds}",
+        )  # fmt: skip
+
+    @property
+    def selection_metric(self) -> str:
+        """The metric that chooses the best round: `auto` is AUC, or Dice for masks."""
+        if self.evaluation.select != "auto":
+            return self.evaluation.select
+        return "dice" if self.task.kind == "segmentation" else "auc"
+
+
+def _check_loss_fits_task(job: Job) -> None:
+    loss, task = job.training.loss, job.task
+    require(
+        task.kind == "segmentation" or loss.name in ("cross-entropy", "focal"),
+        "training.loss.name", f"is {loss.name!r} for {task.kind}",
+        "cross-entropy or focal; the Dice losses need masks",
+    )  # fmt: skip
+    require(
+        len(loss.class_weights) in (0, len(task.classes)),
+        "training.loss.class_weights", f"has {len(loss.class_weights)} values",
+        f"one for each of the {len(task.classes)} classes, or none",
+    )  # fmt: skip
+
+
+def _check_selection_fits_task(job: Job) -> None:
+    segmentation = job.task.kind == "segmentation"
+    allowed = SEGMENTATION_METRICS if segmentation else CLASSIFICATION_METRICS
+    require(
+        job.evaluation.select in ("auto", *allowed),
+        "evaluation.select", f"is {job.evaluation.select!r} for {job.task.kind}",
+        f"one of: auto, {', '.join(allowed)}",
+    )  # fmt: skip
+    require(
+        job.evaluation.every <= job.job.rounds,
+        "evaluation.every", f"is {job.evaluation.every}",
+        f"at most job.rounds = {job.job.rounds}, or no round would be evaluated",
+    )  # fmt: skip
+
+
+def _check_axes_exist(job: Job) -> None:
+    require(
+        "front-back" not in job.training.augmentation.flip or job.data.spatial_dims == 3,
+        "training.augmentation.flip", "names 'front-back' for 2-D images",
+        "left-right and up-down exist in two dimensions",
+    )  # fmt: skip
+
+
+def job_from_table(table: object) -> Job:
+    """Build a job from the parsed file.
+
+    Raises:
+        ConfigurationError: One line that names the key, and a hint.
+    """
+    return from_table(Job, table)
+
+
+def read_job(path: Path, overrides: list[str] | None = None) -> Job:
+    """Read a job file, with `--set key=value` overrides applied before it is checked.
+
+    `model.start`, where it names a file, is taken relative to the job file's folder.
+    """
+    job = job_from_table(with_overrides(read_toml(path), overrides or []))
+    start = job.model.start
+    if start == "random" or Path(start).is_absolute():
+        return job
+    model = dataclasses.replace(job.model, start=str((path.parent / start).resolve()))
+    return dataclasses.replace(job, model=model)
+
+
+def table_of_job(job: Job) -> dict[str, Any]:
+    """Give every key of the job, defaults resolved; `job_from_table` gives the same job back."""
+    plain: dict[str, Any] = _plain(dataclasses.asdict(job))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,210 @@
+"""The sections of a job besides `[training]`, each valid once built."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fedward_common.errors import NotYetSupportedError
+from fedward_common.job.checks import require, require_between
+
+Option = bool | int | float | str | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class JobSection:
+    """`[job]`: what the run is called and why it may be done."""
+
+    name: str
+    rounds: int
+    purpose: str = ""
+    protocol_reference: str = ""
+    ethics_reference: str = ""
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.name.strip()) and len(self.name) <= 100,
+            "job.name", "is empty or longer than 100 characters", "give the job a short name",
+        )  # fmt: skip
+        require_between("job.rounds", self.rounds, 1, 100_000)
+
+
+@dataclass(frozen=True)
+class TaskClass:
+    """One class: its number in labels and masks, its name, and what it means to everybody."""
+
+    id: int
+    name: str
+    definition: str = ""
+
+
+@dataclass(frozen=True)
+class SplitFractions:
+    """`[task.split]`: shares of the patients, where the cohort's labels bring no split."""
+
+    train: float = 0.7
+    validation: float = 0.15
+    test: float = 0.15
+
+    def __post_init__(self) -> None:
+        shares = (self.train, self.validation, self.test)
+        require(
+            all(0 <= share <= 1 for share in shares) and abs(sum(shares) - 1) < 1e-9,
+            "task.split", f"is {shares}", "three shares from 0 to 1 that add up to 1",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """`[task]`: what is predicted. In segmentation, class 0 is the background."""
+
+    kind: Literal["classification", "segmentation"]
+    classes: tuple[TaskClass, ...]
+    split: SplitFractions = field(default_factory=SplitFractions)
+
+    def __post_init__(self) -> None:
+        ids = [c.id for c in self.classes]
+        require(
+            2 <= len(ids) <= 256 and ids == list(range(len(ids))),
+            "task.classes", f"has ids {ids}", "2 to 256 classes with ids 0, 1, 2, ... in order",
+        )  # fmt: skip
+        names = [c.name for c in self.classes]
+        require(len(set(names)) == len(names), "task.classes", "has two of one name", "rename one")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in the order of the ids."""
+        return tuple(c.name for c in self.classes)
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """`[model]`: a name from the registry, its options, and where its weights begin."""
+
+    name: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+    start: str = "random"
+    frozen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """`[data]`: what every site turns its images into.
+
+    `intensity = "window"` maps `window` to 0..1, clips, subtracts `mean` and divides by `std`;
+    `"per-image"` gives each image mean 0 and standard deviation 1. `fit` brings an image to
+    `image_size` by interpolation or by cropping and padding around its centre.
+    """
+
+    modality: str
+    image_size: tuple[int, ...]
+    channels: int = 1
+    fit: Literal["resize", "crop-or-pad"] = "resize"
+    intensity: Literal["window", "per-image"] = "per-image"
+    window: tuple[float, float] = (0.0, 255.0)
+    mean: float = 0.5
+    std: float = 0.25
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.image_size) in (2, 3) and all(1 <= n <= 2048 for n in self.image_size),
+            "data.image_size", f"is {list(self.image_size)}",
+            "[rows, columns] or [slices, rows, columns], each 1 to 2048",
+        )  # fmt: skip
+        require(self.channels in (1, 3), "data.channels", f"is {self.channels}", "1 or 3")
+        require(
+            self.window[0] < self.window[1],
+            "data.window", f"is {list(self.window)}", "the lower bound comes first",
+        )  # fmt: skip
+        require(self.std > 0, "data.std", f"is {self.std}", "a number above 0")
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3."""
+        return len(self.image_size)
+
+
+@dataclass(frozen=True)
+class StrategySection:
+    """`[strategy]`: how the coordinator makes one model of the sites' updates.
+
+    `weighting = "bands"` weighs a site by the band of its patient count, at most
+    `weight_cap_patients`; `"uniform"` counts each site once. `ema_decay` above 0 evaluates and
+    keeps an exponential moving average of the global weights.
+    """
+
+    name: Literal["fedavg", "fedavgm"] = "fedavg"
+    learning_rate: float = 1.0
+    momentum: float = 0.0
+    weighting: Literal["bands", "uniform"] = "bands"
+    weight_cap_patients: int = 1000
+    ema_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_between("strategy.learning_rate", self.learning_rate, 0, 100, low_open=True)
+        require_between("strategy.momentum", self.momentum, 0, 0.9999)
+        require_between("strategy.ema_decay", self.ema_decay, 0, 0.99999)
+        require_between("strategy.weight_cap_patients", self.weight_cap_patients, 1, 10**9)
+        require(
+            (self.name == "fedavgm") == (self.momentum > 0),
+            "strategy.momentum", f"is {self.momentum} with {self.name!r}",
+            "fedavgm needs a momentum above 0, fedavg has none",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PrivacySection:
+    """`[privacy]`: the protection each patient gets. No default."""
+
+    mechanism: Literal["none", "per-site", "joint"]
+
+    def __post_init__(self) -> None:
+        if self.mechanism != "none":
+            raise NotYetSupportedError(
+                f"privacy.mechanism = {self.mechanism!r} is not offered by this version",
+                hint='write mechanism = "none": training without differential privacy',
+            )
+
+
+@dataclass(frozen=True)
+class SecureAggregationSection:
+    """`[secure_aggregation]`: whether the coordinator sees sums only. No default."""
+
+    enabled: bool
+
+    def __post_init__(self) -> None:
+        if self.enabled:
+            raise NotYetSupportedError(
+                "secure_aggregation.enabled = true is not offered by this version",
+                hint="write enabled = false: the coordinator sees each site's update",
+            )
+
+
+@dataclass(frozen=True)
+class QuorumSection:
+    """`[quorum]`: when a round counts, and how long it waits."""
+
+    required_sites: int = 1
+    minimum_share: float = 0.5
+    deadline_seconds: float = 3600.0
+    attempts: int = 3
+
+    def __post_init__(self) -> None:
+        require_between("quorum.required_sites", self.required_sites, 1, 10_000)
+        require_between("quorum.minimum_share", self.minimum_share, 0, 1)
+        require_between("quorum.deadline_seconds", self.deadline_seconds, 0, 1e7, low_open=True)
+        require_between("quorum.attempts", self.attempts, 1, 100)
+
+
+@dataclass(frozen=True)
+class EvaluationSection:
+    """`[evaluation]`: how often, by what the best model is chosen, and when to stop early."""
+
+    every: int = 1
+    select: Literal["auto", "auc", "balanced_accuracy", "accuracy", "dice", "loss"] = "auto"
+    early_stopping_evaluations: int = 0
+
+    def __post_init__(self) -> None:
+        require_between("evaluation.every", self.every, 1, 100_000)
+        require_between(
+            "evaluation.early_stopping_evaluations", self.early_stopping_evaluations, 0, 100_000
+        )

@@ -1,0 +1,1 @@
+"""Typed messages, their one canonical encoding, and the signed frame they travel in."""

@@ -1,0 +1,158 @@
+"""The signed frame of every message.
+
+The header says who sends what to whom, in which run, round and attempt, under which manifest, and
+carries the hashes of the body and of each array beside it. The signature covers the header, and
+through the hashes everything else. A reply names the header it answers, so it cannot be replayed
+for another request.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward_common.crypto.signing import SigningKey, VerifyingKey
+from fedward_common.errors import MalformedMessageError, UnverifiedMessageError
+from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
+from fedward_common.wire.messages import PROTOCOL_VERSION, plain_dataclass
+
+Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.int64]]
+
+ALLOWED_DTYPES = ("float32", "int64")
+_CONTEXT = "fedward envelope v1"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the signature covers; `manifest_sha256` is empty only in `manifest.query` itself."""
+
+    protocol: int
+    consortium: str
+    run: str
+    round: int
+    attempt: int
+    manifest_sha256: str
+    sender: str
+    recipient: str
+    kind: str
+    in_reply_to: str
+    body_sha256: str
+    arrays_sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A header in its canonical bytes, the body, and the sender's signature."""
+
+    header_bytes: bytes
+    body: bytes
+    signature: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the header, which a reply names as `in_reply_to`."""
+        return hashlib.sha256(self.header_bytes).hexdigest()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The run, round and attempt a message belongs to."""
+
+    consortium: str
+    run: str
+    manifest_sha256: str
+    round: int = 0
+    attempt: int = 0
+
+
+def hash_of_array(array: NDArray[np.float32] | NDArray[np.int64]) -> str:
+    """SHA-256 of dtype, shape and little-endian content."""
+    digest = hashlib.sha256(f"{array.dtype.name}:{array.shape}:".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def hashes_of_arrays(arrays: Arrays) -> dict[str, str]:
+    """Hash each array; a coordinator does this once for all sites of a round."""
+    return {name: hash_of_array(array) for name, array in sorted(arrays.items())}
+
+
+def sign_envelope(
+    key: SigningKey,
+    *,
+    subject: Subject,
+    sender: str,
+    recipient: str,
+    kind: str,
+    body: bytes,
+    arrays_sha256: dict[str, str],
+    in_reply_to: str = "",
+) -> Envelope:
+    """Frame and sign one message."""
+    header = Header(
+        protocol=PROTOCOL_VERSION,
+        consortium=subject.consortium,
+        run=subject.run,
+        round=subject.round,
+        attempt=subject.attempt,
+        manifest_sha256=subject.manifest_sha256,
+        sender=sender,
+        recipient=recipient,
+        kind=kind,
+        in_reply_to=in_reply_to,
+        body_sha256=hashlib.sha256(body).hexdigest(),
+        arrays_sha256=arrays_sha256,
+    )
+    header_bytes = encode_canonically(dataclasses.asdict(header))
+    return Envelope(header_bytes, body, key.sign(header_bytes, context=_CONTEXT))
+
+
+def read_header(unverified: Envelope) -> Header:
+    """Read a header whose signature was not yet checked, to learn whose key to check it with.
+
+    Raises:
+        MalformedMessageError: It is no header of this protocol version.
+    """
+    header = plain_dataclass(Header, decode_canonically(unverified.header_bytes, max_bytes=8192))
+    if header.protocol != PROTOCOL_VERSION:
+        raise MalformedMessageError(
+            f"protocol {header.protocol} came, {PROTOCOL_VERSION} is spoken here",
+            hint="bring both sides to the same release",
+            code="PROTOCOL_VERSION",
+        )
+    return header
+
+
+def verify_envelope(unverified: Envelope, arrays: Arrays, key: VerifyingKey) -> Header:
+    """Check signature, body and arrays of a message against the key of its claimed sender.
+
+    Raises:
+        MalformedMessageError: The header is not canonical.
+        UnverifiedMessageError: Signature, body or an array does not fit.
+    """
+    header = read_header(unverified)
+    key.verify(unverified.signature, unverified.header_bytes, context=_CONTEXT)
+    if hashlib.sha256(unverified.body).hexdigest() != header.body_sha256:
+        raise UnverifiedMessageError("the body is not the one that was signed")
+    if hashes_of_arrays(arrays) != header.arrays_sha256:
+        raise UnverifiedMessageError("an array is not the one that was signed")
+    return header
+
+
+def verify_subject(header: Header, expected: Subject, *, recipient: str) -> None:
+    """Check that a verified message belongs where it arrived.
+
+    Raises:
+        UnverifiedMessageError: Another consortium, run, round, attempt, manifest or recipient.
+    """
+    came = Subject(
+        header.consortium, header.run, header.manifest_sha256, header.round, header.attempt
+    )
+    for field in dataclasses.fields(Subject):
+        if getattr(came, field.name) != getattr(expected, field.name):
+            raise UnverifiedMessageError(f"the message belongs to another {field.name}")
+    if header.recipient != recipient:
+        raise UnverifiedMessageError("the message is addressed to somebody else")

@@ -1,0 +1,95 @@
+"""Envelopes and arrays as Flower records, and back; the only Flower import of this package.
+
+The envelope is a ConfigRecord of three byte strings; arrays go in an ArrayRecord as raw
+little-endian bytes (Flower sends these in chunks), never in numpy's own file format, and are read
+back without a copy.
+"""
+
+import sys
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
+
+from fedward_common.errors import MalformedMessageError
+from fedward_common.wire.envelope import ALLOWED_DTYPES, Arrays, Envelope
+
+ConfigValue = (
+    int
+    | float
+    | str
+    | bytes
+    | bool
+    | list[int]
+    | list[float]
+    | list[str]
+    | list[bytes]
+    | list[bool]
+)
+
+_ENVELOPE = "envelope"
+_ARRAYS = "arrays"
+_RAW = "fedward.raw-le"
+
+if sys.byteorder != "little":
+    raise ImportError("Fedward sends little-endian arrays and was only tried on such machines")
+
+
+def array_record(arrays: Arrays) -> ArrayRecord:
+    """Copy each array's bytes once; a coordinator shares the record among all sites."""
+    return ArrayRecord({name: _raw_array(array.tobytes(), array.dtype.name, array.shape)
+                        for name, array in arrays.items()})  # fmt: skip
+
+
+def array_record_of_buffers(buffers: dict[str, bytes]) -> ArrayRecord:
+    """Wrap buffers of float32 without a copy."""
+    return ArrayRecord(
+        {name: _raw_array(data, "float32", (len(data) // 4,)) for name, data in buffers.items()}
+    )
+
+
+def _raw_array(data: bytes, dtype: str, shape: tuple[int, ...]) -> Array:
+    return Array(dtype=dtype, shape=shape, stype=_RAW, data=data)
+
+
+def records_of(envelope: Envelope, arrays: ArrayRecord) -> RecordDict:
+    """Give the content of a Flower message."""
+    fields: dict[str, ConfigValue] = {
+        "header": envelope.header_bytes,
+        "body": envelope.body,
+        "signature": envelope.signature,
+    }
+    return RecordDict({_ENVELOPE: ConfigRecord(fields), _ARRAYS: arrays})
+
+
+def envelope_of(unverified: RecordDict) -> tuple[Envelope, Arrays]:
+    """Take a Flower message's content apart.
+
+    Raises:
+        MalformedMessageError: Records are missing, extra or of another form.
+    """
+    if set(unverified) != {_ENVELOPE, _ARRAYS}:
+        raise MalformedMessageError("the records of a message are 'envelope' and 'arrays'")
+    fields, arrays = unverified[_ENVELOPE], unverified[_ARRAYS]
+    if not isinstance(fields, ConfigRecord) or not isinstance(arrays, ArrayRecord):
+        raise MalformedMessageError("a record is of another kind")
+    if set(fields) != {"header", "body", "signature"}:
+        raise MalformedMessageError("an envelope has header, body and signature")
+    header, body, signature = fields["header"], fields["body"], fields["signature"]
+    if not (isinstance(header, bytes) and isinstance(body, bytes) and isinstance(signature, bytes)):
+        raise MalformedMessageError("an envelope's fields are bytes")
+    return Envelope(header, body, signature), {n: _array_of(a) for n, a in arrays.items()}
+
+
+def _array_of(unverified: Array) -> "NDArray[np.float32] | NDArray[np.int64]":
+    if unverified.stype != _RAW or unverified.dtype not in ALLOWED_DTYPES:
+        raise MalformedMessageError("an array is not of raw float32 or int64")
+    dtype = np.dtype(np.float32 if unverified.dtype == "float32" else np.int64)
+    count = 1
+    for length in unverified.shape:
+        if length < 0:
+            raise MalformedMessageError("an array has a negative length")
+        count *= length
+    if len(unverified.shape) > 8 or count * dtype.itemsize != len(unverified.data):
+        raise MalformedMessageError("an array's shape does not fit its bytes")
+    return np.frombuffer(unverified.data, dtype=dtype).reshape(unverified.shape)

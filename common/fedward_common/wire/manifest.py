@@ -1,0 +1,102 @@
+"""The manifest: one run of one job, every key resolved, nothing left to a default.
+
+Its canonical bytes are what sites accept; their SHA-256 stands in every later envelope of the run.
+"""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from fedward_common.errors import ConfigurationError, MalformedMessageError
+from fedward_common.job.job_file import Job, job_from_table, table_of_job
+from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
+from fedward_common.wire.messages import PROTOCOL_VERSION, plain_dataclass
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What every site of a run agrees to.
+
+    Attributes:
+        job: Table of the resolved job, as `table_of_job` gives it.
+        seed: Batch order and augmentation derive from it; no privacy noise ever does.
+        training_sites: Who trains; other sites of the run only evaluate.
+    """
+
+    protocol: int
+    consortium: str
+    run: str
+    coordinator: str
+    job_table: bytes
+    seed: int
+    initial_weights_sha256: str
+    parameter_spec_sha256: str
+    num_parameters: int
+    training_sites: tuple[str, ...]
+
+    @property
+    def job(self) -> Job:
+        """The job.
+
+        Raises:
+            MalformedMessageError: The table is no valid job.
+        """
+        try:
+            return job_from_table(decode_canonically(self.job_table))
+        except ConfigurationError as error:
+            raise MalformedMessageError(f"the manifest's job: {error}", code=error.code) from error
+
+
+def make_manifest(
+    job: Job,
+    *,
+    consortium: str,
+    run: str,
+    coordinator: str,
+    seed: int,
+    initial_weights_sha256: str,
+    parameter_spec_sha256: str,
+    num_parameters: int,
+    training_sites: tuple[str, ...],
+) -> Manifest:
+    """Resolve a job into a manifest."""
+    # A path of the coordinator's disk means nothing at a site; the hash of the weights does.
+    table = table_of_job(job)
+    if job.model.start != "random":
+        table["model"]["start"] = f"sha256:{initial_weights_sha256}"
+    return Manifest(
+        protocol=PROTOCOL_VERSION,
+        consortium=consortium,
+        run=run,
+        coordinator=coordinator,
+        job_table=encode_canonically(table),
+        seed=seed,
+        initial_weights_sha256=initial_weights_sha256,
+        parameter_spec_sha256=parameter_spec_sha256,
+        num_parameters=num_parameters,
+        training_sites=training_sites,
+    )
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Give the canonical bytes."""
+    plain: dict[str, Any] = dataclasses.asdict(manifest)
+    return encode_canonically(plain | {"training_sites": list(manifest.training_sites)})
+
+
+def decode_manifest(unverified: bytes) -> Manifest:
+    """Rebuild a manifest.
+
+    Raises:
+        MalformedMessageError: Not the canonical encoding, or not of this protocol version.
+    """
+    manifest = plain_dataclass(Manifest, decode_canonically(unverified))
+    if manifest.protocol != PROTOCOL_VERSION:
+        raise MalformedMessageError("the manifest is of another protocol", code="PROTOCOL_VERSION")
+    return manifest
+
+
+def hash_of_manifest(encoded: bytes) -> str:
+    """SHA-256 of the canonical bytes, in hex."""
+    return hashlib.sha256(encoded).hexdigest()
