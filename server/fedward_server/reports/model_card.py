@@ -1,0 +1,162 @@
+"""The model card: what a model is for, what it was made from, how good it is, where it ends.
+
+Markdown, after Mitchell et al. 2019, arXiv:1810.03993, cut to what a result records.
+"""
+
+import re
+from typing import Any
+
+from fedward_server.reports.comparison import has_baselines, pooled_test_metrics
+from fedward_server.reports.figure_text import UNDEFINED, Result, count_text, rounds_text
+from fedward_server.reports.report_view import metric_rows, site_rows, threshold_rows
+from fedward_server.reports.statements import (
+    aggregation_statement,
+    figure_notes,
+    privacy_statement,
+    protection_notes,
+    selection_sentence,
+    undefined_reasons,
+    verdict,
+)
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+
+
+def model_card_text(result: Result) -> str:
+    """Write the card of one run's model; names and reasons are escaped for Markdown."""
+    job = result.get("job") or {}
+    sections = (
+        _title(result, job),
+        _intended_use(job),
+        _data(result),
+        _training(result, job),
+        _metrics(result),
+        _limits(result),
+        _privacy(result),
+        _reproducibility(result),
+    )
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _plain(text: object) -> str:
+    """Escape what Markdown or HTML would read as markup, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def _bullets(lines: tuple[str, ...]) -> list[str]:
+    return [f"- {_plain(line)}" for line in lines]
+
+
+def _title(result: Result, job: dict[str, Any]) -> list[str]:
+    about = job.get("job") or {}
+    return [f"# Model card: {_plain(about.get('name', 'unnamed'))}", "", _plain(verdict(result))]
+
+
+def _intended_use(job: dict[str, Any]) -> list[str]:
+    about, task = job.get("job") or {}, job.get("task") or {}
+    purpose = about.get("purpose") or "The job states no purpose."
+    lines = ["## Intended use", "", _plain(purpose), ""]
+    lines.append(f"Task: {_plain(task.get('kind', 'not recorded'))} with these classes:")
+    lines.append("")
+    for entry in task.get("classes") or []:
+        definition = f": {_plain(entry['definition'])}" if entry.get("definition") else ""
+        lines.append(f"- {_plain(entry.get('name'))} ({entry.get('id')}){definition}")
+    for key, label in (("protocol_reference", "Protocol"), ("ethics_reference", "Ethics")):
+        if about.get(key):
+            lines += ["", f"{label}: {_plain(about[key])}"]
+    return [*lines, "", "For research only. Not a medical device; not for the care of patients."]
+
+
+def _data(result: Result) -> list[str]:
+    lines = ["## Data", "", "| Site | Band | Unit | Training | Validation | Test |"]
+    lines.append("|---|---|---|---:|---:|---:|")
+    for site in site_rows(result):
+        names = " | ".join(_plain(text) for text in (site.name, site.band, site.unit))
+        lines.append(f"| {names} | {' | '.join(site.counts)} |")
+    lines += ["", "A dash means that the site published the band of its count only."]
+    excluded = [
+        f"- Left out at {_plain(site.name)}: {_plain('; '.join(site.exclusions))}"
+        for site in site_rows(result)
+        if site.exclusions
+    ]
+    return [*lines, "", *excluded] if excluded else lines
+
+
+def _training(result: Result, job: dict[str, Any]) -> list[str]:
+    model, training = job.get("model") or {}, job.get("training") or {}
+    strategy, optimizer = job.get("strategy") or {}, training.get("optimizer") or {}
+    lines = [
+        (
+            f"- Model: {_plain(model.get('name', UNDEFINED))}, "
+            f"{count_text(result.get('num_parameters'))} parameters"
+        ),
+        (
+            f"- Length: {rounds_text(result)}, "
+            f"each of {training.get('local_steps', UNDEFINED)} local steps"
+        ),
+        (
+            f"- Local optimizer: {_plain(optimizer.get('name', UNDEFINED))}, "
+            f"learning rate {optimizer.get('learning_rate', UNDEFINED)}"
+        ),
+        (
+            f"- Strategy: {_plain(strategy.get('name', UNDEFINED))}, "
+            f"weighting by {_plain(strategy.get('weighting', UNDEFINED))}"
+        ),
+    ]
+    if sentence := selection_sentence(result):
+        lines.append(f"- {_plain(sentence)}")
+    return ["## Training", "", *lines]
+
+
+def _metrics(result: Result) -> list[str]:
+    rows, compared = metric_rows(result), has_baselines(result)
+    if not rows:
+        return ["## Metrics", "", "No test metric was recorded."]
+    titles = ["Metric", "Federated", "95 % interval", "Cases"]
+    titles += ["Pooled data", "Local mean"] if compared else []
+    lines = [f"| {' | '.join(titles)} |", "|---|" + "---:|" * (len(titles) - 1)]
+    for row in rows:
+        cells = [_plain(row.label), row.value, row.interval, row.support]
+        cells += [row.pooled, row.local] if compared else []
+        lines.append(f"| {' | '.join(cells)} |")
+    reasons = undefined_reasons(pooled_test_metrics(result))
+    notes = [*_bullets(reasons), *_bullets(figure_notes(result))]
+    if thresholds := threshold_rows(result):
+        listed = ", ".join(f"{name} {value}" for name, value in thresholds)
+        notes.append(f"- Decision thresholds kept with the model: {_plain(listed)}.")
+    return ["## Metrics", "", *lines, "", *notes]
+
+
+def _limits(result: Result) -> list[str]:
+    sites = ", ".join(_plain(site) for site in result.get("sites") or {}) or "the sites"
+    return [
+        "## Limits",
+        "",
+        "- No claim of clinical validity is made. The model has not been tested in care.",
+        (
+            f"- Test cases come from the sites that trained the model ({sites}). Other hospitals, "
+            "scanners, protocols and patient groups may give other results."
+        ),
+        "- Age, sex, ethnicity and other subgroups were not examined here.",
+        (
+            "- The intervals tell the uncertainty of the test sample, not that of training again "
+            "with another seed or at other sites."
+        ),
+    ]
+
+
+def _privacy(result: Result) -> list[str]:
+    statements = (aggregation_statement(result), privacy_statement(result))
+    return ["## Privacy", "", *_bullets((*statements, *protection_notes(result)))]
+
+
+def _reproducibility(result: Result) -> list[str]:
+    versions = result.get("versions") or {}
+    return [
+        "## Reproducibility",
+        "",
+        f"- Run: {_plain(result.get('run_id', UNDEFINED))}",
+        f"- Seed: {_plain('none' if result.get('seed') is None else result['seed'])}",
+        f"- SHA-256 of the model: {result.get('model_sha256') or 'no model was kept'}",
+        f"- Versions: {_plain(', '.join(f'{n} {v}' for n, v in versions.items()) or UNDEFINED)}",
+    ]
