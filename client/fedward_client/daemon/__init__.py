@@ -1,0 +1,1 @@
+"""The site's Flower app and the handlers of its messages."""

@@ -1,0 +1,53 @@
+"""The site's Flower app: the one Flower adapter of this side.
+
+Opens Flower's message, hands envelope and arrays to the handlers, and wraps the answer. Flower
+sends the text of an exception to the coordinator, so none leaves this module: an error reply
+carries a code.
+"""
+
+from pathlib import Path
+
+from flwr.app import Context, Error, Message
+from flwr.clientapp import ClientApp
+
+from fedward_client.daemon.handlers import answer_request, refusal_code
+from fedward_client.daemon.site_state import open_site
+from fedward_common.wire.flower_records import array_record, envelope_of, records_of
+
+_REFUSED = 1
+
+app = ClientApp()
+
+
+@app.query("manifest")
+def query_manifest(message: Message, context: Context) -> Message:
+    """Say whether this site takes part in a run."""
+    return _answer(message, context)
+
+
+@app.train("round")
+def train_round(message: Message, context: Context) -> Message:
+    """Train one round."""
+    return _answer(message, context)
+
+
+@app.evaluate("validation")
+def evaluate_validation(message: Message, context: Context) -> Message:
+    """Evaluate weights on validation patients."""
+    return _answer(message, context)
+
+
+@app.evaluate("final")
+def evaluate_final(message: Message, context: Context) -> Message:
+    """Evaluate the selected weights on test patients."""
+    return _answer(message, context)
+
+
+def _answer(message: Message, context: Context) -> Message:
+    try:
+        site = open_site(Path(str(context.node_config["site-home"])))
+        envelope, arrays = envelope_of(message.content)
+        signed, answer = answer_request(site, envelope, arrays, message.metadata.message_type)
+        return Message(records_of(signed, array_record(answer)), reply_to=message)
+    except Exception as error:  # the edge: nothing but a code may leave
+        return Message(Error(code=_REFUSED, reason=refusal_code(error)), reply_to=message)

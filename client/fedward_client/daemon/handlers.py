@@ -1,0 +1,203 @@
+"""What a site does with each message of the coordinator.
+
+A message counts only if the trusted coordinator signed it for this site, or for all, and it names a
+run this site accepted. Answers carry what the design's table allows and nothing else; an error
+leaves as its code.
+"""
+
+import logging
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward_client.daemon.site_state import OpenRun, OpenSite
+from fedward_common.errors import (
+    CohortError,
+    FedwardError,
+    UnverifiedMessageError,
+    WeightsMismatchError,
+)
+from fedward_common.identities import COORDINATOR
+from fedward_common.patient_bands import band_of
+from fedward_common.randomness import derive_seed
+from fedward_common.wire import messages
+from fedward_common.wire.envelope import (
+    Arrays,
+    Envelope,
+    Header,
+    Subject,
+    hashes_of_arrays,
+    sign_envelope,
+    verify_envelope,
+)
+
+if TYPE_CHECKING:
+    from fedward_client.cohorts.source import Split
+
+_log = logging.getLogger("fedward.site")
+
+Answered = tuple[messages.Message, dict[str, NDArray[np.float32] | NDArray[np.int64]]]
+
+
+def answer_request(
+    site: OpenSite, unverified: Envelope, arrays: Arrays, flower_type: str
+) -> tuple[Envelope, Arrays]:
+    """Verify a request, do what it asks, and sign the answer.
+
+    Raises:
+        FedwardError: The request cannot be believed, so nothing signed is said about it.
+    """
+    header = verify_envelope(unverified, arrays, site.coordinator_key)
+    _verify_addressee(site, header)
+    try:
+        message, answer_arrays = _dispatch(site, header, unverified, arrays, flower_type)
+    except FedwardError as error:
+        _log_refusal(site, header, error)
+        message, answer_arrays = messages.Refusal(error.code), {}
+    except Exception as error:
+        # The text of a library's exception may quote a patient's data: only its type is kept.
+        _log_refusal(site, header, error)
+        message, answer_arrays = messages.Refusal("INTERNAL_ERROR"), {}
+    return _signed(site, header, unverified, message, answer_arrays), answer_arrays
+
+
+def _verify_addressee(site: OpenSite, header: Header) -> None:
+    if header.sender != COORDINATOR or header.consortium != site.consortium:
+        raise UnverifiedMessageError("the message is not from this consortium's coordinator")
+    if header.recipient not in (site.site_id, ""):
+        raise UnverifiedMessageError("the message is addressed to another site")
+
+
+def _log_refusal(site: OpenSite, header: Header, error: Exception) -> None:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    code = error.code if isinstance(error, FedwardError) else type(error).__name__
+    _log.warning(
+        "%s: %s in round %d: %s (%s:%d)",
+        site.site_id, header.kind, header.round, code, frame.name, frame.lineno or 0,
+    )  # fmt: skip
+
+
+def _signed(
+    site: OpenSite, request: Header, envelope: Envelope, message: messages.Message, arrays: Arrays
+) -> Envelope:
+    kind, body = messages.encode_message(message)
+    subject = Subject(
+        request.consortium, request.run, request.manifest_sha256, request.round, request.attempt
+    )
+    return sign_envelope(
+        site.key,
+        subject=subject,
+        sender=site.site_id,
+        recipient=COORDINATOR,
+        kind=kind,
+        body=body,
+        arrays_sha256=hashes_of_arrays(arrays),
+        in_reply_to=envelope.sha256,
+    )
+
+
+def _dispatch(
+    site: OpenSite, header: Header, envelope: Envelope, arrays: Arrays, flower_type: str
+) -> Answered:
+    message = messages.decode_message(header.kind, envelope.body)
+    if isinstance(message, messages.ManifestQuery) and flower_type == "query.manifest":
+        return _consider(site, message), {}
+    run = site.accepted_run(header.run, header.manifest_sha256)
+    if isinstance(message, messages.TrainRound) and flower_type == "train.round":
+        return _train(site, run, header, message, arrays)
+    if isinstance(message, messages.EvaluateWeights):
+        wanted = "evaluate.final" if message.split == "test" else "evaluate.validation"
+        if flower_type == wanted:
+            return _evaluate(run, header, message, arrays)
+    raise UnverifiedMessageError("this kind of message is not for a site", code="UNEXPECTED_KIND")
+
+
+def _consider(site: OpenSite, query: messages.ManifestQuery) -> messages.ManifestReply:
+    run = site.accept(query.manifest)
+    num_patients = run.view.num_patients("train")
+    if site.site_id in run.manifest.training_sites and num_patients == 0:
+        raise CohortError("no patient of the train split", code="E_NO_TRAINING_PATIENTS")
+    band = band_of(num_patients)
+    return messages.ManifestReply(band.low, band.high, run.view.unit)
+
+
+def _train(
+    site: OpenSite, run: OpenRun, header: Header, message: messages.TrainRound, arrays: Arrays
+) -> Answered:
+    from fedward_client.training.local_training import (
+        RoundOfTraining,
+        pick_device,
+        train_locally,
+    )
+    from fedward_common.models.flat_vector import flat_from_module, load_flat
+
+    if site.site_id not in run.manifest.training_sites:
+        raise UnverifiedMessageError("this site does not train in this run", code="NOT_A_TRAINER")
+    weights = _weights(run, arrays, messages.WEIGHTS)
+    answer: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {}
+    begin = time.perf_counter()
+    if message.evaluate:
+        named = messages.EVALUATED_WEIGHTS
+        evaluated = _weights(run, arrays, named) if named in arrays else weights
+        answer[messages.SUMS] = _sums(run, evaluated, "validation")
+    evaluation_seconds = time.perf_counter() - begin
+    load_flat(run.module, weights, run.spec)
+    outcome = train_locally(
+        run.module,
+        run.job,
+        run.training_data,
+        RoundOfTraining(
+            round_number=header.round,
+            total_rounds=run.job.job.rounds,
+            seed=derive_seed(run.manifest.seed, "site", site.site_id),
+        ),
+        pick_device(),
+    )
+    update = flat_from_module(run.module)
+    update -= weights
+    run.note_activity(
+        round=header.round,
+        attempt=header.attempt,
+        training_seconds=outcome.seconds_in_steps,
+        evaluation_seconds=evaluation_seconds,
+    )
+    return messages.TrainReply(outcome.num_steps), answer | {messages.UPDATE: update}
+
+
+def _evaluate(
+    run: OpenRun, header: Header, message: messages.EvaluateWeights, arrays: Arrays
+) -> Answered:
+    begin = time.perf_counter()
+    sums = _sums(run, _weights(run, arrays, messages.WEIGHTS), message.split)
+    if message.split == "test":
+        # A hospital sees its own figures at home; they are not sent.
+        np.save(run.folder / "test-sums.npy", sums)
+    run.note_activity(
+        round=header.round,
+        split=message.split,
+        training_seconds=0.0,
+        evaluation_seconds=time.perf_counter() - begin,
+    )
+    return messages.EvaluateReply(), {messages.SUMS: sums}
+
+
+def _weights(run: OpenRun, arrays: Arrays, name: str) -> NDArray[np.float32]:
+    if name not in arrays:
+        raise WeightsMismatchError(f"the message has no array {name!r}")
+    return run.spec.verify_flat(arrays[name])
+
+
+def _sums(run: OpenRun, weights: NDArray[np.float32], split: "Split") -> NDArray[np.int64]:
+    from fedward_client.training.evaluation import evaluate_split
+    from fedward_common.models.flat_vector import load_flat
+
+    load_flat(run.module, weights, run.spec)
+    return evaluate_split(run.module, run.job, run.view, split).to_vector()
+
+
+def refusal_code(error: Exception) -> str:
+    """Give the one word about an error that may leave the site."""
+    return error.code if isinstance(error, FedwardError) else "INTERNAL_ERROR"

@@ -1,0 +1,192 @@
+"""An open site: its home, its keys, and the runs it has accepted.
+
+Everything that decides is read from the home folder, which only the hospital writes; an accepted
+manifest is stored there before the acceptance leaves, so any process of the site can go on with the
+run. What is kept in memory is only faster to reach: the decoded job view and the network.
+"""
+
+import functools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedward_client.cohorts.cohort_file import read_cohort_file
+from fedward_client.cohorts.cohort_report import cohort_report
+from fedward_client.cohorts.job_view import JobView, prepare_job_view
+from fedward_client.site_home import SiteHome
+from fedward_common.atomic_files import write_atomically
+from fedward_common.crypto.signing import SigningKey, VerifyingKey
+from fedward_common.errors import (
+    ConfigurationError,
+    MalformedMessageError,
+    UnverifiedMessageError,
+    WeightsMismatchError,
+)
+from fedward_common.identities import ConsortiumId, SiteId, parse_site_id
+from fedward_common.job.job_file import Job
+from fedward_common.models.parameter_spec import ParameterSpec
+from fedward_common.settings import from_table, read_toml
+from fedward_common.wire.manifest import Manifest, decode_manifest, hash_of_manifest
+
+if TYPE_CHECKING:
+    import torch
+
+    from fedward_client.training.local_training import TrainingData
+
+_MANIFEST = "manifest.cbor"
+
+
+@dataclass(frozen=True)
+class SiteSettings:
+    """`site.toml`: who this site is and which cohort it offers."""
+
+    site: str
+    consortium: str
+    cohort: str
+
+
+@dataclass
+class OpenRun:
+    """One accepted run and what this process needs to work on it."""
+
+    manifest: Manifest
+    manifest_sha256: str
+    job: Job
+    folder: Path
+    view: JobView
+    module: "torch.nn.Module"
+    spec: ParameterSpec
+
+    @functools.cached_property
+    def training_data(self) -> "TrainingData":
+        """The train split, found once."""
+        from fedward_client.training.local_training import TrainingData
+
+        view = self.view
+        return TrainingData(view.images, view.masks, view.labels, view.cases_by_patient("train"))
+
+    def note_activity(self, **fields: Any) -> None:
+        """Append a line to the site's own record of the run; it never leaves."""
+        with (self.folder / "activity.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(fields) + "\n")
+
+
+@dataclass
+class OpenSite:
+    """One site's home with its settings and keys."""
+
+    home: SiteHome
+    site_id: SiteId
+    consortium: ConsortiumId
+    cohort: str
+    key: SigningKey
+    coordinator_key: VerifyingKey
+    runs: dict[str, OpenRun] = field(default_factory=dict)
+
+    def accept(self, manifest_bytes: bytes) -> OpenRun:
+        """Check a manifest and everything it needs here, and store it.
+
+        Raises:
+            CohortError: The cohort cannot be used for this job.
+            WeightsMismatchError: The network built here is not the one the manifest names.
+        """
+        manifest = decode_manifest(manifest_bytes)
+        if manifest.consortium != self.consortium:
+            raise UnverifiedMessageError("the manifest is of another consortium")
+        folder = self.home.run_folder(manifest.run)
+        stored = folder / _MANIFEST
+        if stored.exists() and stored.read_bytes() != manifest_bytes:
+            raise UnverifiedMessageError("this run was accepted with another manifest")
+        run = self._open(manifest, manifest_bytes, folder)
+        if not stored.exists():
+            write_atomically(stored, manifest_bytes)
+        return run
+
+    def accepted_run(self, run: str, manifest_sha256: str) -> OpenRun:
+        """Give a run that was accepted before, by this process or another.
+
+        Raises:
+            UnverifiedMessageError: It was not, or with another manifest.
+        """
+        if run not in self.runs:
+            stored = self.home.run_folder(run) / _MANIFEST
+            if not stored.exists():
+                raise UnverifiedMessageError("this run was never accepted", code="UNKNOWN_RUN")
+            manifest_bytes = stored.read_bytes()
+            self._open(decode_manifest(manifest_bytes), manifest_bytes, stored.parent)
+        found = self.runs[run]
+        if found.manifest_sha256 != manifest_sha256:
+            raise UnverifiedMessageError("the message names another manifest")
+        return found
+
+    def _open(self, manifest: Manifest, manifest_bytes: bytes, folder: Path) -> OpenRun:
+        if manifest.run in self.runs:
+            return self.runs[manifest.run]
+        job = manifest.job
+        module, spec = network_of(job)
+        if spec.hash != manifest.parameter_spec_sha256:
+            raise WeightsMismatchError("the manifest names another architecture")
+        folder.mkdir(parents=True, exist_ok=True)
+        run = OpenRun(
+            manifest, hash_of_manifest(manifest_bytes), job, folder, self._view(job), module, spec
+        )
+        self.runs[manifest.run] = run
+        return run
+
+    def _view(self, job: Job) -> JobView:
+        sources = read_cohort_file(self.home.cohorts / f"{self.cohort}.toml")
+        view = prepare_job_view(self.home.cache, sources, job.task, job.data, self.home.split_key())
+        report = json.dumps(cohort_report(view, job.task), indent=1, sort_keys=True)
+        write_atomically(self.home.reports / f"cohort-{self.cohort}.json", report.encode())
+        return view
+
+
+_sites: dict[Path, OpenSite] = {}
+_networks: "dict[str, tuple[torch.nn.Module, ParameterSpec]]" = {}
+
+
+def network_of(job: Job) -> "tuple[torch.nn.Module, ParameterSpec]":
+    """Give the process's one network of an architecture; its weights are whoever used it last's."""
+    from fedward_client.training.local_training import pick_device
+    from fedward_common.models.catalogue import architecture_of
+    from fedward_common.models.flat_vector import spec_of
+    from fedward_common.models.registry import build_model
+
+    key = repr((architecture_of(job), job.model.options, job.data.image_size, job.model.frozen))
+    if key not in _networks:
+        module = build_model(job)
+        _networks[key] = (module.to(pick_device()), spec_of(module, architecture_of(job)))
+    return _networks[key]
+
+
+def open_site(folder: Path) -> OpenSite:
+    """Open a site's home, once in a process.
+
+    Raises:
+        ConfigurationError: Settings or keys are missing.
+    """
+    if folder not in _sites:
+        _sites[folder] = _read_site(SiteHome(folder))
+    return _sites[folder]
+
+
+def _read_site(home: SiteHome) -> OpenSite:
+    settings = from_table(SiteSettings, read_toml(home.settings_file))
+    try:
+        key = SigningKey.from_raw(bytes.fromhex((home.trust / "site.key").read_text()))
+        trusted = VerifyingKey(bytes.fromhex((home.trust / "coordinator.pub").read_text()))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"a key is missing or unreadable in {home.trust}", hint="join the consortium again"
+        ) from error
+    if not settings.cohort.replace("-", "").replace("_", "").isalnum():
+        raise MalformedMessageError("a cohort's name is letters, digits, '-' and '_'")
+    return OpenSite(
+        home,
+        parse_site_id(settings.site),
+        ConsortiumId(settings.consortium),
+        settings.cohort,
+        key,
+        trusted,
+    )

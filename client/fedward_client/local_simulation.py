@@ -1,0 +1,112 @@
+"""What a simulation does on the sites' side of its one machine: make homes, read their own records.
+
+In a real federation none of this crosses a network: the homes are on other machines, and no message
+can ask for them. A simulator calls these functions by name.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedward_client.cohorts.cohort_file import (
+    SourceSettings,
+    read_cohort_tables,
+    write_cohort_file,
+)
+from fedward_client.site_home import SiteHome, create_site_home, write_private_file
+from fedward_common.atomic_files import write_atomically
+from fedward_common.crypto.signing import SigningKey
+from fedward_common.identities import SiteId
+
+COHORT = "main"
+POOLED_SITE = "pooled"
+
+
+def make_site_homes(
+    folder: Path,
+    cohorts_table: object,
+    data_root: Path,
+    *,
+    coordinator_key: bytes,
+    consortium: str,
+    split_key: bytes,
+    pooled: bool = False,
+) -> dict[str, str]:
+    """Make one home a site of a cohorts file; keys that are there stay.
+
+    Args:
+        folder: Holds the homes.
+        cohorts_table: The parsed cohorts file.
+        data_root: The folder its paths are relative to.
+        coordinator_key: Public key that the sites trust.
+        consortium: Its name.
+        split_key: 32 bytes.
+        pooled: Make one site that holds all sites' data instead, each patient still its hospital's.
+
+    Returns:
+        Each site's public key, in hex.
+
+    Raises:
+        ConfigurationError: The cohorts file cannot be used; the key is named.
+    """
+    sources = read_cohort_tables(cohorts_table, data_root)
+    if pooled:
+        named = [replace(t, patient_namespace=s) for s, tables in sources.items() for t in tables]
+        sources = {SiteId(POOLED_SITE): tuple(named)}
+    return {
+        site: _make_home(folder / site, site, tables, coordinator_key, consortium, split_key)
+        for site, tables in sources.items()
+    }
+
+
+def _make_home(
+    folder: Path,
+    site: str,
+    sources: tuple[SourceSettings, ...],
+    coordinator_key: bytes,
+    consortium: str,
+    split_key: bytes,
+) -> str:
+    home = create_site_home(folder, split_key=split_key)
+    key_file = home.trust / "site.key"
+    if not key_file.exists():
+        write_private_file(key_file, SigningKey.generate().to_raw().hex().encode())
+    key = SigningKey.from_raw(bytes.fromhex(key_file.read_text()))
+    write_atomically(home.trust / "coordinator.pub", coordinator_key.hex().encode())
+    settings = {"site": site, "consortium": consortium, "cohort": COHORT}
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+    write_atomically(home.settings_file, text.encode())
+    write_cohort_file(home.cohorts / f"{COHORT}.toml", sources)
+    return key.verifying_key.raw.hex()
+
+
+def cohort_summary(home_folder: Path) -> dict[str, Any] | None:
+    """Give the site's own report of its cohort, or None where it was never prepared."""
+    path = SiteHome(home_folder).reports / f"cohort-{COHORT}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def seconds_of_run(home_folder: Path, run: str) -> dict[str, float]:
+    """Add up what the site wrote down of its work; a round done twice counts twice."""
+    path = SiteHome(home_folder).run_folder(run) / "activity.jsonl"
+    seconds = {"training": 0.0, "evaluation": 0.0}
+    if not path.exists():
+        return seconds
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entry: Mapping[str, Any] = json.loads(line)
+        except ValueError:
+            continue  # cut short by a kill; the next line is whole again
+        for name in seconds:
+            seconds[name] += entry[f"{name}_seconds"]
+    return seconds
+
+
+def test_sums(home_folder: Path, run: str) -> "np.ndarray[Any, np.dtype[np.int64]] | None":
+    """Give the site's own sums over its test patients, or None where it was not asked."""
+    path = SiteHome(home_folder).run_folder(run) / "test-sums.npy"
+    return np.load(path, allow_pickle=False) if path.exists() else None

@@ -1,0 +1,89 @@
+"""The folder that holds everything of one site: cohorts, trust, runs, cache.
+
+```
+site.toml           the site's name and consortium
+cohorts/NAME.toml   registered cohorts
+trust/              public key of the coordinator; own signing key (0600)
+split.key           key of the patient split; the same patient always falls into the same split
+runs/RUN/           accepted manifest of a run
+cache/              decoded job views
+reports/            what was excluded, for the site's own eyes
+```
+Nothing here is ever sent.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedward_common.atomic_files import write_atomically
+from fedward_common.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class SiteHome:
+    """Paths below one site's home folder."""
+
+    folder: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """`site.toml`."""
+        return self.folder / "site.toml"
+
+    @property
+    def cohorts(self) -> Path:
+        """Folder of cohort files."""
+        return self.folder / "cohorts"
+
+    @property
+    def trust(self) -> Path:
+        """Folder of keys."""
+        return self.folder / "trust"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of decoded images."""
+        return self.folder / "cache"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of local reports."""
+        return self.folder / "reports"
+
+    def run_folder(self, run_id: str) -> Path:
+        """Folder of one run; `run_id` is checked before it becomes a path."""
+        if not run_id.isalnum():
+            raise ConfigurationError(f"run id {run_id[:40]!r} is no plain name")
+        return self.folder / "runs" / run_id
+
+    def split_key(self) -> bytes:
+        """Give the 32-byte key of the patient split."""
+        path = self.folder / "split.key"
+        try:
+            key = bytes.fromhex(path.read_text().strip())
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{path} cannot be read", hint="restore it") from error
+        if len(key) != 32:
+            raise ConfigurationError(f"{path} does not hold 32 bytes", hint="restore it")
+        return key
+
+
+def create_site_home(folder: Path, *, split_key: bytes) -> SiteHome:
+    """Make the folders of a site's home, for its owner alone; what is there stays."""
+    home = SiteHome(folder)
+    for path in (folder, home.cohorts, home.trust, home.cache, home.reports, folder / "runs"):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key_file = folder / "split.key"
+    if not key_file.exists():
+        write_private_file(key_file, split_key.hex().encode())
+    return home
+
+
+def write_private_file(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read."""
+    previous = os.umask(0o077)
+    try:
+        write_atomically(path, content)
+    finally:
+        os.umask(previous)

@@ -1,0 +1,85 @@
+"""A few test images with truth and prediction, for the report of a simulation.
+
+Pixels of patients: called by name on the machine that holds them, and no message can ask for it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedward_client.daemon.site_state import OpenRun, open_site
+from fedward_client.training.evaluation import predict
+from fedward_common.errors import UnverifiedMessageError
+from fedward_common.models.flat_vector import load_flat
+
+
+def example_predictions(
+    home_folder: Path, run: str, weights: NDArray[np.float32], count: int
+) -> list[dict[str, Any]]:
+    """Give up to `count` test images of one site, evenly spaced through its test split.
+
+    Returns:
+        `image` (rows, columns), `truth` and `prediction` (the same, or None) and `note` each; of a
+        volume the slice with most of the structure.
+    """
+    site = open_site(home_folder)
+    manifest = site.home.run_folder(run) / "manifest.cbor"
+    if not manifest.exists():
+        raise UnverifiedMessageError("this run was never accepted", code="UNKNOWN_RUN")
+    opened = site.accept(manifest.read_bytes())
+    cases = _chosen(opened, count)
+    if not cases.size:
+        return []
+    load_flat(opened.module, weights, opened.spec)
+    opened.module.eval()
+    examples = []
+    with torch.inference_mode():
+        for case in cases:
+            logits, _ = predict(opened.module, opened.view, np.array([case]))
+            examples.append(_example(opened, int(case), logits[0].cpu()))
+    return examples
+
+
+def _chosen(run: OpenRun, count: int) -> NDArray[np.int64]:
+    cases = run.view.indices("test")
+    if run.view.masks is not None:
+        drawn = [case for case in cases if np.any(run.view.masks[case])]
+        cases = np.asarray(drawn or list(cases), dtype=np.int64)
+    places = np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int)
+    chosen: NDArray[np.int64] = cases[np.unique(places)]
+    return chosen
+
+
+def _example(run: OpenRun, case: int, logits: torch.Tensor) -> dict[str, Any]:
+    # Luminance is enough to look at; channels of a job are grey or RGB.
+    image = np.asarray(run.view.images[case], dtype=np.float32).mean(axis=0)
+    names = run.job.task.class_names
+    if run.view.masks is None:
+        probabilities = logits.double().softmax(dim=0).numpy()
+        guess = int(probabilities.argmax())
+        truth = names[int(run.view.labels[case])]
+        note = f"truth {truth}, predicted {names[guess]} ({probabilities[guess]:.2f})"
+        return {"image": _middle(image), "truth": None, "prediction": None, "note": note}
+    truth_mask = np.asarray(run.view.masks[case])
+    predicted = logits.argmax(dim=0).to(torch.uint8).numpy()
+    overlap = [
+        f"{name} {_dice(predicted == k, truth_mask == k):.2f}"
+        for k, name in enumerate(names)
+        if k > 0 and np.any(truth_mask == k)
+    ]
+    if image.ndim == 3:
+        at = int((truth_mask > 0).sum(axis=(1, 2)).argmax())
+        image, truth_mask, predicted = image[at], truth_mask[at], predicted[at]
+    note = f"Dice {', '.join(overlap)}" if overlap else "no structure in the truth"
+    return {"image": image, "truth": truth_mask, "prediction": predicted, "note": note}
+
+
+def _middle(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    return image if image.ndim == 2 else image[image.shape[0] // 2]
+
+
+def _dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    return float(2 * (predicted & truth).sum() / (predicted.sum() + truth.sum()))

@@ -1,0 +1,1 @@
+"""Coordinator, simulation and reports."""

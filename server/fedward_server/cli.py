@@ -1,0 +1,179 @@
+"""`fedward`: the command of coordinators and researchers.
+
+Commands import what they need when they run, so `fedward --help` is there at once. An error is one
+line with a hint under it; `--debug` shows the traceback.
+"""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedward_common.errors import FedwardError
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Federated learning across hospitals: images stay, a jointly trained model leaves.\n\n"
+    "Try it: fedward demo --out demo-out",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+job_app = typer.Typer(help="Write and check job files.", no_args_is_help=True)
+app.add_typer(job_app, name="job")
+
+
+class _Debug:
+    on = False
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"fedward {version('fedward')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    _Debug.on = debug
+
+
+@app.command(
+    epilog="Example: fedward simulate examples/pneumonia.toml "
+    "--cohorts examples/pneumonia.cohorts.toml --data-root DATA --baselines --out out/pneumonia"
+)
+def simulate(
+    job: Annotated[Path, typer.Argument(help="The job file.", show_default=False)],
+    cohorts: Annotated[Path, typer.Option(help="Which data each simulated hospital holds.")],
+    out: Annotated[Path, typer.Option(help="Folder for everything the simulation leaves.")],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder that the cohorts' paths are relative to.  [default: theirs]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seeds: Annotated[
+        str | None, typer.Option(help="Several seeds, a run each: 0,1,2", metavar="LIST")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the job: key=value,key=value", metavar="KEY=VALUE"),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option(help="Also train on pooled data, and at each site alone.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Worker processes; 0 runs sites in turn.  [default: cores]"),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Torch threads a site trains with.")] = 1,
+    examples: Annotated[bool, typer.Option(help="Put a few test images into the report.")] = True,
+    json_: Annotated[bool, typer.Option("--json", help="Print result.json on stdout.")] = False,
+) -> None:
+    """Simulate a federation on this machine, with the code that hospitals run."""
+    from fedward_server.simulation.command import SimulateOptions, run_simulate
+
+    run_simulate(
+        SimulateOptions(
+            job_file=job,
+            cohorts_file=cohorts,
+            data_root=data_root,
+            out=out,
+            seeds=_seeds(seed, seeds),
+            overrides=_overrides(set_),
+            baselines=baselines,
+            resume=resume,
+            workers=workers,
+            threads=threads,
+            examples=examples,
+            json=json_,
+        )
+    )
+
+
+@app.command(epilog="Example: fedward demo --out demo-out")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo leaves.")] = Path(
+        "demo-out"
+    ),
+    json_: Annotated[bool, typer.Option("--json", help="Print both results on stdout.")] = False,
+) -> None:
+    """Show a whole federation of three phantom hospitals, in under three minutes."""
+    from fedward_server.simulation.demo import run_demo
+
+    run_demo(out, json_output=json_)
+
+
+@job_app.command("new", epilog="Example: fedward job new my-job.toml --task segmentation")
+def job_new(
+    file: Annotated[Path, typer.Argument(help="Where to write it.", show_default=False)],
+    task: Annotated[str, typer.Option(help="classification or segmentation")] = "classification",
+) -> None:
+    """Write a commented job file to begin from."""
+    from fedward_server.job_command import write_new_job
+
+    write_new_job(file, task)
+
+
+@job_app.command("check", epilog="Example: fedward job check my-job.toml")
+def job_check(
+    file: Annotated[Path, typer.Argument(help="The job file.", show_default=False)],
+    json_: Annotated[bool, typer.Option("--json", help="Print the resolved job.")] = False,
+) -> None:
+    """Check a job file and show it with every default resolved."""
+    from fedward_server.job_command import show_job
+
+    show_job(file, json_output=json_)
+
+
+def _seeds(seed: int, seeds: str | None) -> tuple[int, ...]:
+    if seeds is None:
+        return (seed,)
+    try:
+        numbers = tuple(int(part) for part in seeds.split(","))
+    except ValueError:
+        raise typer.BadParameter("numbers with commas between them: 0,1,2") from None
+    if len(set(numbers)) != len(numbers) or min(numbers) < 0:
+        raise typer.BadParameter("each seed once, none below 0")
+    return numbers
+
+
+def _overrides(values: list[str] | None) -> list[str]:
+    """Split `a=1,b=2`, but not inside brackets or quotes: `a=[1,2]` is one."""
+    parts: list[str] = []
+    for value in values or []:
+        depth, start, quoted = 0, 0, False
+        for at, letter in enumerate(value):
+            quoted ^= letter == '"'
+            depth += (letter in "[{") - (letter in "]}")
+            if letter == "," and depth == 0 and not quoted:
+                parts.append(value[start:at])
+                start = at + 1
+        parts.append(value[start:])
+    return parts
+
+
+def main() -> None:
+    """Run the command line; errors that have a name are one line and a hint."""
+    try:
+        app()
+    except FedwardError as error:
+        if _Debug.on:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        if error.hint:
+            typer.echo(f"hint: {error.hint}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped; what was committed is kept: go on with --resume", err=True)
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,1 @@
+"""The round loop, its aggregation and its journal."""

@@ -1,0 +1,33 @@
+"""The coordinator's Flower app: one run from its folder, over whatever Grid Flower hands it.
+
+`context.run_config` names the folder (`run-folder`) and the coordinator's key (`key-file`); nothing
+else of Flower's run configuration is read, since nobody signs it.
+"""
+
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedward_common.clock import SystemClock
+from fedward_server.coordinator.exchange import Exchange
+from fedward_server.coordinator.observer import current_observer
+from fedward_server.coordinator.round_loop import RoundLoop
+from fedward_server.coordinator.run_journal import FileRunJournal
+from fedward_server.coordinator.run_setup import read_run_setup
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run, or go on with, the run in `run-folder`."""
+    folder = Path(str(context.run_config["run-folder"]))
+    setup = read_run_setup(folder, Path(str(context.run_config["key-file"])))
+    journal = FileRunJournal(folder)
+    clock = SystemClock()
+    try:
+        exchange = Exchange(grid, setup.key, setup.roster, clock)
+        RoundLoop(setup, exchange, journal, current_observer(), clock).run()
+    finally:
+        journal.close()

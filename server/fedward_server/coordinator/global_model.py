@@ -1,0 +1,120 @@
+"""The global weights and the running sum of a round: two model-sized buffers, however many sites.
+
+The weights are kept as the very bytes that are sent, so sending makes no copy; the sum of one round
+is also the scratch space of its commit. Beside them live only the optimizer's state and, where the
+job asks for it, the moving average. Updates are added in the order they are given; the round loop
+takes sites in the order of their names, so a result does not depend on who was faster.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward_common.errors import UnusableUpdateError
+from fedward_server.optimizers import ServerOptimizer
+
+_BLOCK = 1 << 16
+
+
+class GlobalModel:
+    """Weights, optional moving average, and the sum of the round under way.
+
+    Args:
+        weights: Initial weights, float32, finite.
+        optimizer: Turns a round's mean update into a step.
+        ema_decay: 0 keeps no moving average.
+    """
+
+    def __init__(self, weights: bytes, optimizer: ServerOptimizer, ema_decay: float) -> None:
+        self.weights = weights
+        self.averaged: bytes | None = weights if ema_decay > 0 else None
+        self.optimizer = optimizer
+        self.round = 0
+        self._ema_decay = ema_decay
+        self._sum = np.zeros(len(weights) // 4, dtype=np.float32)
+        self._scratch = np.empty(_BLOCK, dtype=np.float32)
+        self._total_weight = 0.0
+
+    @property
+    def evaluated(self) -> bytes:
+        """What is evaluated and released: the moving average where there is one."""
+        return self.weights if self.averaged is None else self.averaged
+
+    def begin_round(self) -> None:
+        """Forget whatever an attempt left in the sum."""
+        self._sum[:] = 0
+        self._total_weight = 0.0
+
+    def add(self, update: NDArray[np.float32], weight: float) -> None:
+        """Add one site's weighted update.
+
+        Raises:
+            UnusableUpdateError: A value is NaN or infinite; nothing was added.
+        """
+        blocks = [slice(at, at + _BLOCK) for at in range(0, update.size, _BLOCK)]
+        if not all(np.isfinite(update[block]).all() for block in blocks):
+            raise UnusableUpdateError("an update holds NaN or infinity")
+        for block in blocks:
+            part = self._scratch[: update[block].size]
+            np.multiply(update[block], np.float32(weight), out=part)
+            self._sum[block] += part
+        self._total_weight += weight
+
+    def commit_round(self) -> None:
+        """Make the next global weights of the sum.
+
+        Raises:
+            UnusableUpdateError: The result is not finite; the weights stay as they were.
+        """
+        step = self._sum
+        step *= np.float32(1 / self._total_weight)
+        self.optimizer.turn_into_step(step)
+        step += np.frombuffer(self.weights, dtype=np.float32)
+        if not np.isfinite(step).all():
+            raise UnusableUpdateError(
+                "the sum of the updates is not finite", hint="lower the learning rates"
+            )
+        self.round += 1
+        self.weights = b""  # freed before its successor is made
+        self.weights = step.tobytes()
+        if self.averaged is not None:
+            self._move_average(step)
+
+    def _move_average(self, scratch: NDArray[np.float32]) -> None:
+        # The decay grows from 0.18 to its value, so early weights do not linger (as in TensorFlow's
+        # ExponentialMovingAverage with num_updates).
+        decay = min(self._ema_decay, (1 + self.round) / (10 + self.round))
+        previous = self.averaged or b""
+        scratch *= np.float32(1 - decay)
+        average = np.frombuffer(previous, dtype=np.float32)
+        for at in range(0, scratch.size, _BLOCK):
+            block = slice(at, at + _BLOCK)
+            part = self._scratch[: scratch[block].size]
+            np.multiply(average[block], np.float32(decay), out=part)
+            scratch[block] += part
+        del average, previous  # freed before its successor is made
+        self.averaged = b""
+        self.averaged = scratch.tobytes()
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """Give every vector a checkpoint must hold, without a copy."""
+        named = {"weights": np.frombuffer(self.weights, dtype=np.float32)}
+        if self.averaged is not None:
+            named["averaged"] = np.frombuffer(self.averaged, dtype=np.float32)
+        return named | {f"optimizer.{k}": v for k, v in self.optimizer.state().items()}
+
+    def restore(self, tensors: dict[str, NDArray[np.float32]], round_number: int) -> None:
+        """Take over what `tensors` gave at the end of `round_number`."""
+        self.weights = tensors["weights"].tobytes()
+        if self.averaged is not None:
+            self.averaged = tensors["averaged"].tobytes()
+        prefix = "optimizer."
+        state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+        self.optimizer.restore(state)
+        self.round = round_number
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights' bytes."""
+        return hashlib.sha256(self.weights).hexdigest()

@@ -1,0 +1,147 @@
+"""What a run has done so far, durable before anybody is told.
+
+`RunJournal` is the protocol; `FileRunJournal` keeps a hash-chained file beside the checkpoints. A
+run's state is what its entries say: `replay` derives it, so a run that was killed anywhere goes
+on from its last committed round.
+"""
+
+import base64
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward_common.hash_chain import ChainedLines
+
+ENTRIES_FILE = "entries.jsonl"
+
+
+class RunJournal(Protocol):
+    """Append-only entries of one run."""
+
+    def append(self, kind: str, **fields: Any) -> None:
+        """Add an entry; when this returns, it is durable."""
+        ...
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """Give all entries, oldest first."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the store."""
+        ...
+
+
+class FileRunJournal:
+    """Entries in a hash-chained file of the run's folder, locked for one process.
+
+    Raises:
+        LockedError: Another process runs this run.
+        CorruptFileError: The file was changed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lines = ChainedLines(folder / ENTRIES_FILE)
+
+    def append(self, kind: str, **fields: Any) -> None:
+        """Add an entry; when this returns, it is durable."""
+        self._lines.append({"kind": kind, **fields})
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """Give all entries, oldest first."""
+        return self._lines.entries()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._lines.close()
+
+
+@dataclass
+class RunHistory:
+    """A run as its journal tells it.
+
+    Attributes:
+        accepted: Site to `{band_low, band_high, unit, weight, trains}`.
+        participants: One list of sites a committed round.
+        failures: `{round, attempt, site, code}` each.
+        evaluations: `{round, figures, sites}` each, pooled validation.
+        bests: `{round, file, sha256, value, sums}` each time a round was better than all before.
+        checkpoints: `(round, file, sha256)` of every committed round.
+    """
+
+    accepted: dict[str, dict[str, Any]] = field(default_factory=dict)
+    participants: list[list[str]] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    bests: list[dict[str, Any]] = field(default_factory=list)
+    checkpoints: list[tuple[int, str, str]] = field(default_factory=list)
+    final: dict[str, Any] | None = None
+    seconds: float = 0.0
+    stopped_early: bool = False
+    finished: bool = False
+
+    @property
+    def round(self) -> int:
+        """Last committed round."""
+        return len(self.participants)
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best evaluated round so far."""
+        return self.bests[-1] if self.bests else None
+
+    def forget_after(self, round_number: int) -> None:
+        """Go back to the end of a round whose checkpoint is still good; later ones are redone."""
+        del self.participants[round_number:]
+        del self.checkpoints[round_number:]
+        self.failures = [f for f in self.failures if f["round"] <= round_number]
+        self.evaluations = [e for e in self.evaluations if e["round"] < round_number]
+        self.bests = [b for b in self.bests if b["round"] < round_number]
+        self.final, self.finished, self.stopped_early = None, False, False
+
+
+def replay(entries: Iterable[dict[str, Any]]) -> RunHistory:
+    """Derive a run's state from its entries."""
+    history = RunHistory()
+    for entry in entries:
+        apply_entry(history, entry)
+    return history
+
+
+def apply_entry(history: RunHistory, entry: dict[str, Any]) -> None:
+    """Bring `history` up to date with one more entry."""
+    kind = entry["kind"]
+    history.seconds = entry.get("seconds", history.seconds)
+    history.failures.extend(entry.get("failures", ()))
+    if entry.get("evaluation"):
+        history.evaluations.append(entry["evaluation"])
+    if entry.get("best"):
+        history.bests.append(entry["best"])
+    if kind == "run.accepted":
+        history.accepted = entry["accepted"]
+    elif kind == "run.rewound":
+        history.forget_after(entry["round"])
+    elif kind == "round.committed":
+        history.participants.append(entry["participants"])
+        history.checkpoints.append((entry["round"], entry["file"], entry["sha256"]))
+    elif kind == "run.stopped-early":
+        history.stopped_early = True
+    elif kind == "evaluation.final":
+        history.final = entry["final"]
+    elif kind == "run.finished":
+        history.finished = True
+
+
+def packed(sums: NDArray[np.int64]) -> str:
+    """Write a vector of sums as short text; most of its values are 0."""
+    return base64.b64encode(zlib.compress(sums.astype("<i8").tobytes())).decode()
+
+
+def unpacked(text: str) -> NDArray[np.int64]:
+    """Read what `packed` wrote."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<i8").astype(np.int64)

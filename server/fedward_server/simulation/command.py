@@ -1,0 +1,99 @@
+"""`fedward simulate`: from options to a finished folder, with progress and a table at the end."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from fedward_common.errors import ConfigurationError
+from fedward_common.job.job_file import Job, read_job
+from fedward_common.models.catalogue import check_model
+from fedward_common.settings import read_toml
+from fedward_server.simulation.worker_grid import start_fork_server
+
+
+@dataclass(frozen=True)
+class SimulateOptions:
+    """The command's options, parsed."""
+
+    job_file: Path
+    cohorts_file: Path
+    data_root: Path | None
+    out: Path
+    seeds: tuple[int, ...]
+    overrides: list[str]
+    baselines: bool
+    resume: bool
+    workers: int | None
+    threads: int
+    examples: bool
+    json: bool
+
+
+def run_simulate(options: SimulateOptions) -> None:
+    """Simulate, write everything below `options.out`, and print what was found.
+
+    Raises:
+        FedwardError: With one line and a hint.
+    """
+    job = read_job(options.job_file, options.overrides)
+    check_model(job)
+    cohorts = read_toml(options.cohorts_file)
+    results = simulate_job(job, cohorts, options)
+    if options.json:
+        sys.stdout.write(json.dumps(results, indent=1) + "\n")
+
+
+def simulate_job(job: Job, cohorts: dict[str, object], options: SimulateOptions) -> object:
+    """Simulate a job and give what `result.json` holds."""
+    workers = _num_workers(options.workers)
+    if workers:
+        start_fork_server()
+    # The fork server imports torch by now; so does this process, at the same time.
+    from fedward_server.reports.result_table import print_result, print_seed_summary
+    from fedward_server.simulation.federation import Engine
+    from fedward_server.simulation.outputs import write_outputs
+    from fedward_server.simulation.progress import SimulationProgress
+    from fedward_server.simulation.simulate import SimulationPlan, simulate, summed_up
+
+    if workers == 0:
+        _use_threads(options.threads)
+    data_root = (options.data_root or options.cohorts_file.parent).resolve()
+    if not data_root.is_dir():
+        raise ConfigurationError(f"{data_root} is no folder", hint="check --data-root")
+    plan = SimulationPlan(
+        job=job,
+        cohorts_table=cohorts,
+        data_root=data_root,
+        out=options.out.resolve(),
+        seeds=options.seeds,
+        baselines=options.baselines,
+        engine=Engine(workers, options.threads),
+    )
+    console = Console(stderr=True)
+    with SimulationProgress(console, job.job.rounds, job.selection_metric) as progress:
+        runs = simulate(plan, progress.observer_of, resume=options.resume)
+    write_outputs(plan.out, runs, examples=options.examples)
+    table = Console(stderr=options.json)
+    for run in runs:
+        print_result(table, run.result)
+    if len(runs) > 1:
+        print_seed_summary(table, [run.result for run in runs])
+    report = runs[0].folder / "report.html"
+    table.print(f"\nReport: {report}", highlight=False, soft_wrap=True, markup=False)
+    return summed_up(runs)
+
+
+def _num_workers(asked: int | None) -> int:
+    if asked is not None:
+        return asked
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _use_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)

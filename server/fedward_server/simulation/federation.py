@@ -1,0 +1,188 @@
+"""One federation of a simulation: set up its folder, run it, go on with it.
+
+The federated run, the pooled baseline and each local baseline are all this, with other sites.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import Context, RecordDict
+
+from fedward_common.clock import SystemClock
+from fedward_common.crypto.signing import SigningKey, VerifyingKey
+from fedward_common.errors import ConfigurationError
+from fedward_common.identities import COORDINATOR, SiteId
+from fedward_common.job.job_file import Job
+from fedward_common.wire.manifest import encode_manifest, make_manifest
+from fedward_server.coordinator.observer import RunObserver, observed_by
+from fedward_server.coordinator.run_journal import FileRunJournal, RunHistory, replay
+from fedward_server.coordinator.run_setup import (
+    RunSetup,
+    has_run,
+    read_run_setup,
+    write_initial_weights,
+    write_run_setup,
+)
+from fedward_server.simulation.in_process_grid import InProcessGrid, InTurnGrid, node_configs
+from fedward_server.simulation.worker_grid import WorkerGrid
+
+CONSORTIUM = "simulation"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How sites run: in turn in this process (0 workers), or in worker processes.
+
+    Results do not depend on the number of workers, only on `threads`: torch adds up in another
+    order with another number of threads.
+    """
+
+    num_workers: int
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Federation:
+    """One run and the homes of its sites.
+
+    Attributes:
+        homes: Every site that answers; those not in `training_sites` only evaluate.
+    """
+
+    folder: Path
+    job: Job
+    seed: int
+    homes: Mapping[SiteId, Path]
+    roster: Mapping[SiteId, VerifyingKey]
+    training_sites: tuple[SiteId, ...]
+    key_file: Path
+
+
+def coordinator_key(key_file: Path) -> SigningKey:
+    """Give the simulation's throwaway coordinator key, made at the first call."""
+    if not key_file.exists():
+        key_file.parent.mkdir(parents=True, exist_ok=True)
+        key_file.touch(mode=0o600)
+        key_file.write_text(SigningKey.generate().to_raw().hex())
+    return SigningKey.from_raw(bytes.fromhex(key_file.read_text()))
+
+
+def set_up(federation: Federation) -> RunSetup:
+    """Write manifest, roster and initial weights, or read them where the run began before.
+
+    Raises:
+        ConfigurationError: The folder holds a run of another job, seed or sites.
+    """
+    if has_run(federation.folder):
+        setup = read_run_setup(federation.folder, federation.key_file)
+        _require_same(setup, federation)
+        return setup
+    from fedward_server.simulation.initial_weights import initial_weights_of
+
+    weights, spec = initial_weights_of(federation.job, federation.seed)
+    digest = write_initial_weights(federation.folder, weights)
+    manifest = make_manifest(
+        federation.job,
+        consortium=CONSORTIUM,
+        run=secrets.token_hex(8),
+        coordinator=COORDINATOR,
+        seed=federation.seed,
+        initial_weights_sha256=digest,
+        parameter_spec_sha256=spec.hash,
+        num_parameters=spec.num_parameters,
+        training_sites=tuple(federation.training_sites),
+    )
+    write_run_setup(federation.folder, encode_manifest(manifest), federation.roster)
+    return read_run_setup(federation.folder, federation.key_file)
+
+
+def _require_same(setup: RunSetup, federation: Federation) -> None:
+    expected = make_manifest(
+        federation.job,
+        consortium=setup.manifest.consortium,
+        run=setup.manifest.run,
+        coordinator=setup.manifest.coordinator,
+        seed=federation.seed,
+        initial_weights_sha256=setup.manifest.initial_weights_sha256,
+        parameter_spec_sha256=setup.manifest.parameter_spec_sha256,
+        num_parameters=setup.manifest.num_parameters,
+        training_sites=tuple(federation.training_sites),
+    )
+    if encode_manifest(expected) != setup.manifest_bytes:
+        raise ConfigurationError(
+            f"{federation.folder} holds a run of another job, seed or set of sites",
+            hint="go on with the job it was started with, or choose another --out folder",
+        )
+
+
+def run_federation(
+    federation: Federation, engine: Engine, observer: RunObserver
+) -> tuple[RunSetup, RunHistory]:
+    """Run a federation to its end, from wherever its journal stands.
+
+    Raises:
+        FedwardError: It cannot go on; the journal keeps what was committed.
+    """
+    from fedward_server.coordinator.app import app as server_app
+
+    setup = set_up(federation)
+    history = finished_history(federation.folder)
+    if history is not None:
+        return setup, history
+    grid = _grid(federation, engine)
+    context = Context(
+        run_id=1,
+        node_id=1,
+        node_config={},
+        state=RecordDict(),
+        run_config={
+            "run-folder": str(federation.folder),
+            "key-file": str(federation.key_file),
+        },
+    )
+    try:
+        with observed_by(observer):
+            server_app(grid, context)
+    finally:
+        if isinstance(grid, WorkerGrid):
+            grid.close()
+    finished = finished_history(federation.folder)
+    if finished is None:
+        raise ConfigurationError(f"{federation.folder}: the run did not finish")
+    return setup, finished
+
+
+def finished_history(folder: Path) -> RunHistory | None:
+    """Give the history of a finished run; None where there is still something to do."""
+    if not has_run(folder):
+        return None
+    journal = FileRunJournal(folder)
+    try:
+        history = replay(journal.entries())
+    finally:
+        journal.close()
+    return history if history.finished else None
+
+
+def _grid(federation: Federation, engine: Engine) -> InProcessGrid:
+    configs = node_configs(str(federation.homes[site]) for site in sorted(federation.homes))
+    if engine.num_workers == 0:
+        return InTurnGrid(configs)
+    return WorkerGrid(
+        configs,
+        num_workers=min(engine.num_workers, len(configs)),
+        threads=engine.threads,
+        message_seconds=federation.job.quorum.deadline_seconds,
+        clock=SystemClock(),
+    )
+
+
+def split_key_of_simulations() -> bytes:
+    """Give the patient-split key that all simulations share, so every seed has the same test set.
+
+    It protects nothing: a hospital's own key is random and secret.
+    """
+    return hashlib.sha256(b"fedward simulation split key v1").digest()

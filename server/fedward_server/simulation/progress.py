@@ -1,0 +1,116 @@
+"""Progress of several runs at once: bars on a terminal, a line an evaluation elsewhere."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from fedward_server.coordinator.observer import RunObserver
+
+
+class SimulationProgress:
+    """Shows every run of a simulation on one console.
+
+    Args:
+        console: Where to; its own stream, so that `--json` stays clean.
+        num_rounds: Rounds of each run.
+        metric: The figure shown beside a bar.
+    """
+
+    def __init__(self, console: Console, num_rounds: int, metric: str) -> None:
+        self.console = console
+        self._num_rounds = num_rounds
+        self._metric = metric
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("rounds"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[figure]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "SimulationProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def observer_of(self, label: str) -> RunObserver:
+        """Add a bar and give the observer that moves it."""
+        task = self._progress.add_task(label, total=self._num_rounds, figure="preparing")
+        return _BarObserver(self, self._progress, task, label, self._metric)
+
+
+class _BarObserver:
+    def __init__(
+        self,
+        owner: SimulationProgress,
+        progress: Progress,
+        task: TaskID,
+        label: str,
+        metric: str,
+    ) -> None:
+        self._owner = owner
+        self._progress = progress
+        self._task = task
+        self._label = label
+        self._metric = metric
+        self._told: set[tuple[str, str]] = set()
+
+    def accepted(self, sites: Mapping[str, Any], failures: list[dict[str, Any]]) -> None:
+        self._progress.update(self._task, figure=f"{len(sites)} sites")
+        self._tell(failures)
+
+    def round_begins(self, number: int, attempt: int) -> None:
+        self._progress.update(self._task, completed=number - 1)
+
+    def round_committed(
+        self, number: int, participants: list[str], failures: list[dict[str, Any]]
+    ) -> None:
+        self._progress.update(self._task, completed=number)
+        self._tell(failures)
+
+    def evaluated(self, round_number: int, figures: Mapping[str, Any], *, best: bool) -> None:
+        value = figures[self._metric]["value"]
+        shown = "undefined" if value is None else f"{value:.3f}"
+        text = f"validation {self._metric} {shown}{' (best)' if best else ''}"
+        self._progress.update(self._task, figure=text)
+        if not self._owner.console.is_terminal:
+            self._print(f"{self._label}: round {round_number}, {text}")
+
+    def note(self, text: str) -> None:
+        self._print(f"{self._label}: {text}")
+
+    def _tell(self, failures: list[dict[str, Any]]) -> None:
+        # Once a site and code: a site that fails every round would fill the screen.
+        for failure in failures:
+            key = (failure["site"], failure["code"])
+            if key not in self._told:
+                self._told.add(key)
+                self._print(
+                    f"{self._label}: {failure['site']} is left out of round "
+                    f"{failure['round']}: {failure['code']}"
+                )
+
+    def _print(self, text: str) -> None:
+        self._owner.console.print(text, markup=False, highlight=False)

@@ -1,0 +1,262 @@
+"""A whole simulation: homes, the federated run, baselines, and everything in `--out`.
+
+```
+OUT/simulation.json   what was asked, so that --resume goes on with the same
+OUT/sites/NAME/       homes of the simulated hospitals, shared by all seeds and baselines
+OUT/keys/             the simulation's throwaway coordinator key
+OUT/journal/          journal and checkpoints of the federated run
+OUT/baselines/NAME/   journals of the baselines
+OUT/result.json, report.html, model_card.md, model/
+```
+With several seeds, all but the first three lie in `OUT/seed-N/`, and `OUT/result.json` sums up.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward_common.atomic_files import full_disk_named, write_atomically
+from fedward_common.crypto.signing import VerifyingKey
+from fedward_common.errors import ConfigurationError, FedwardError
+from fedward_common.identities import SiteId
+from fedward_common.job.job_file import Job, table_of_job
+from fedward_server.coordinator.checkpoints import CheckpointStore
+from fedward_server.coordinator.observer import RunObserver
+from fedward_server.coordinator.run_journal import RunHistory
+from fedward_server.coordinator.run_setup import RunSetup
+from fedward_server.result import Result, result_of_run
+from fedward_server.simulation.federation import (
+    CONSORTIUM,
+    Engine,
+    Federation,
+    coordinator_key,
+    run_federation,
+    split_key_of_simulations,
+)
+from fedward_server.simulation.site_side import SiteSide, site_side
+
+FEDERATED = "federated"
+POOLED = "pooled"
+
+ObserverOf = Callable[[str], RunObserver]
+
+
+@dataclass(frozen=True)
+class SimulationPlan:
+    """What to simulate.
+
+    Attributes:
+        cohorts_table: The parsed cohorts file.
+        data_root: The folder its paths are relative to.
+        seeds: At least one; each is a run of its own.
+    """
+
+    job: Job
+    cohorts_table: Mapping[str, Any]
+    data_root: Path
+    out: Path
+    seeds: tuple[int, ...]
+    baselines: bool
+    engine: Engine
+
+
+@dataclass(frozen=True)
+class _Homes:
+    sites: Mapping[SiteId, Path]
+    keys: Mapping[SiteId, VerifyingKey]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run's result with what the report needs beside it."""
+
+    folder: Path
+    result: Result
+    setup: RunSetup
+    homes: Mapping[SiteId, Path]
+    best: NDArray[np.float32]
+    last: NDArray[np.float32]
+
+
+def simulate(plan: SimulationPlan, observer_of: ObserverOf, *, resume: bool) -> list[FinishedRun]:
+    """Run every seed, with its baselines where asked.
+
+    Args:
+        plan: What to simulate.
+        observer_of: Gives the observer of a run by its label, such as `seed 1: pooled`.
+        resume: Go on with what is in `plan.out`.
+
+    Raises:
+        ConfigurationError: The folder is in use, or holds another simulation.
+        FedwardError: A federated run cannot go on.
+    """
+    _claim_folder(plan, resume=resume)
+    side = site_side()
+    key_file = plan.out / "keys" / "coordinator.key"
+    public = coordinator_key(key_file).verifying_key.raw
+
+    def homes_in(folder: Path, *, pooled: bool) -> _Homes:
+        keys = side.make_site_homes(
+            folder,
+            plan.cohorts_table,
+            plan.data_root,
+            coordinator_key=public,
+            consortium=CONSORTIUM,
+            split_key=split_key_of_simulations(),
+            pooled=pooled,
+        )
+        return _homes(folder, keys)
+
+    homes = homes_in(plan.out / "sites", pooled=False)
+    pooled = (
+        homes_in(plan.out / "baselines" / "pooled-site", pooled=True) if plan.baselines else None
+    )
+    return [
+        _run_seed(plan, seed, side, homes, pooled, key_file, observer_of) for seed in plan.seeds
+    ]
+
+
+def _claim_folder(plan: SimulationPlan, *, resume: bool) -> None:
+    file = plan.out / "simulation.json"
+    asked = {
+        "job": table_of_job(plan.job),
+        "cohorts": plan.cohorts_table,
+        "data_root": str(plan.data_root),
+        "seeds": list(plan.seeds),
+        "threads": plan.engine.threads,
+    }
+    text = json.dumps(asked, indent=1, sort_keys=True, default=str)
+    if resume and file.exists():
+        if file.read_text() != text:
+            raise ConfigurationError(
+                f"{plan.out} holds a simulation of another job, cohorts, seeds or threads",
+                hint="give the options it was started with, or another --out folder",
+            )
+        return
+    if plan.out.exists() and any(plan.out.iterdir()):
+        raise ConfigurationError(
+            f"{plan.out} is not empty",
+            hint="--resume goes on with the simulation in it; or choose another --out folder",
+        )
+    with full_disk_named(plan.out):
+        plan.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, text.encode())
+
+
+def _homes(folder: Path, keys: Mapping[str, str]) -> _Homes:
+    return _Homes(
+        {SiteId(site): folder / site for site in keys},
+        {SiteId(site): VerifyingKey(bytes.fromhex(key)) for site, key in keys.items()},
+    )
+
+
+def _run_seed(
+    plan: SimulationPlan,
+    seed: int,
+    side: SiteSide,
+    homes: _Homes,
+    pooled: _Homes | None,
+    key_file: Path,
+    observer_of: ObserverOf,
+) -> FinishedRun:
+    several = len(plan.seeds) > 1
+    folder = plan.out / f"seed-{seed}" if several else plan.out
+    prefix = f"seed {seed}: " if several else ""
+
+    def federation(name: str, where: _Homes, trainers: tuple[SiteId, ...]) -> Federation:
+        run_folder = folder / "journal" if name == FEDERATED else folder / "baselines" / name
+        return Federation(run_folder, plan.job, seed, where.sites, where.keys, trainers, key_file)
+
+    main = federation(FEDERATED, homes, tuple(homes.sites))
+    setup, history = run_federation(main, plan.engine, observer_of(prefix + FEDERATED))
+    finished = _finished(folder, setup, history, homes, side, plan.engine)
+    if pooled is not None:
+        runs = {POOLED: federation(POOLED, pooled, tuple(pooled.sites))}
+        runs |= {s: federation(f"local-{s}", homes, (s,)) for s in homes.sites}
+        outcomes = _run_baselines(runs, plan.engine, side, prefix, observer_of)
+        finished.result["baselines"] = {"pooled": outcomes.pop(POOLED), "local": outcomes}
+    return finished
+
+
+def _finished(
+    folder: Path,
+    setup: RunSetup,
+    history: RunHistory,
+    homes: _Homes,
+    side: SiteSide,
+    engine: Engine,
+) -> FinishedRun:
+    run = setup.manifest.run
+    result = result_of_run(
+        setup,
+        history,
+        cohorts={s: side.cohort_summary(home) for s, home in homes.sites.items()},
+        site_sums={s: side.test_sums(home, run) for s, home in homes.sites.items()},
+        seconds=_seconds(history, homes, side, run, engine),
+    )
+    store = CheckpointStore(setup.folder)
+    best = store.load_weights((history.final or {})["selected"])
+    return FinishedRun(folder, result, setup, homes.sites, best, store.load_last(history))
+
+
+def _seconds(
+    history: RunHistory, homes: _Homes, side: SiteSide, run: str, engine: Engine
+) -> dict[str, float]:
+    """Split a run's seconds; work of sites side by side counts once a core."""
+    works = [side.seconds_of_run(home, run) for home in homes.sites.values()]
+    training = sum(work["training"] for work in works)
+    evaluation = sum(work["evaluation"] for work in works)
+    side_by_side = max(1, min(engine.num_workers, len(homes.sites)))
+    busy = (training + evaluation) / side_by_side
+    return {
+        "total": history.seconds,
+        "training": training,
+        "evaluation": evaluation,
+        "overhead": max(0.0, history.seconds - busy),
+    }
+
+
+def _run_baselines(
+    runs: Mapping[str, Federation],
+    engine: Engine,
+    side: SiteSide,
+    prefix: str,
+    observer_of: ObserverOf,
+) -> dict[str, Any]:
+    """Run one-site federations side by side, each with the threads a site of the main run has."""
+    alone = Engine(num_workers=min(1, engine.num_workers), threads=engine.threads)
+
+    def one(name: str) -> dict[str, Any]:
+        label = name if name == POOLED else f"local {name}"
+        federation = runs[name]
+        try:
+            setup, history = run_federation(federation, alone, observer_of(prefix + label))
+        except FedwardError as error:
+            return {"metrics": None, "error": error.code, "message": str(error)}
+        homes = _Homes(federation.homes, federation.roster)
+        seconds = _seconds(history, homes, side, setup.manifest.run, alone)
+        result = result_of_run(setup, history, cohorts={}, site_sums={}, seconds=seconds)
+        kept = ("metrics", "rounds_completed", "selected", "thresholds", "failures", "seconds")
+        return {key: result[key] for key in kept}
+
+    with ThreadPoolExecutor(max_workers=max(1, engine.num_workers)) as pool:
+        return dict(zip(runs, pool.map(one, runs), strict=True))
+
+
+def summed_up(runs: Sequence[FinishedRun]) -> Result:
+    """Give what `OUT/result.json` holds: the one result, or the spread over several seeds."""
+    from fedward_server.reports.summary import seed_summary
+
+    if len(runs) == 1:
+        return runs[0].result
+    return {
+        "schema": "fedward-seeds/1",
+        "summary": seed_summary([run.result for run in runs]),
+        "results": [run.result for run in runs],
+    }

@@ -1,0 +1,64 @@
+"""The sites' side of a simulation, loaded by name as Flower loads the ClientApp.
+
+The server never imports the client; a simulation has both on one machine and says so here.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MODULE = "fedward_client.local_simulation"
+_EXAMPLES = "fedward_client.training.examples"
+
+
+class SiteSide(Protocol):
+    """What a simulation asks of the client package."""
+
+    def make_site_homes(
+        self,
+        folder: Path,
+        cohorts_table: object,
+        data_root: Path,
+        *,
+        coordinator_key: bytes,
+        consortium: str,
+        split_key: bytes,
+        pooled: bool = False,
+    ) -> dict[str, str]:
+        """Make one home a site, or one for all; give public keys in hex."""
+        ...
+
+    def cohort_summary(self, home_folder: Path) -> dict[str, Any] | None:
+        """Give a site's report of its own cohort."""
+        ...
+
+    def seconds_of_run(self, home_folder: Path, run: str) -> dict[str, float]:
+        """Give seconds of training and evaluation."""
+        ...
+
+    def test_sums(self, home_folder: Path, run: str) -> NDArray[np.int64] | None:
+        """Give a site's own sums over its test patients."""
+        ...
+
+
+class ExampleSide(Protocol):
+    """What the report asks for its pictures."""
+
+    def example_predictions(
+        self, home_folder: Path, run: str, weights: NDArray[np.float32], count: int
+    ) -> list[dict[str, Any]]:
+        """Give some test images with truth and prediction."""
+        ...
+
+
+def site_side() -> SiteSide:
+    """Load the client's half of a simulation."""
+    return cast(SiteSide, importlib.import_module(_MODULE))
+
+
+def example_side() -> ExampleSide:
+    """Load the client's example pictures; imports torch."""
+    return cast(ExampleSide, importlib.import_module(_EXAMPLES))

@@ -1,0 +1,47 @@
+"""A worker process: takes framed messages from a pipe, hands them to the ClientApp, answers.
+
+Started from a fork server that imported the app once, so a new worker costs milliseconds.
+"""
+
+import importlib
+import signal
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+
+from fedward_server.simulation.in_process_grid import (
+    error_reply,
+    load_client_app,
+    node_context,
+)
+from fedward_server.simulation.message_frame import frame_blocks, read_frame
+
+FINISH = b"finish"
+FRAME = b"frame"
+
+
+def serve(
+    connection: Connection, client_app: str, configs: Mapping[int, Mapping[str, str]], threads: int
+) -> None:
+    """Answer messages until told to finish or the other end is gone."""
+    # Ctrl-C reaches the whole process group; the coordinator decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    importlib.import_module("torch").set_num_threads(threads)
+    app = load_client_app(client_app)
+    contexts = {node: node_context(node, config) for node, config in configs.items()}
+    while True:
+        try:
+            if connection.recv_bytes() != FRAME:
+                return
+            message = read_frame(connection.recv_bytes)
+        except (EOFError, OSError):
+            return
+        try:
+            reply = app(message, contexts[message.metadata.dst_node_id])
+        except Exception:  # as Flower's link does: an error reply, and on to the next message
+            reply = error_reply(message, "CLIENT_APP_RAISED")
+        try:
+            for block in frame_blocks(reply):
+                connection.send_bytes(block)
+        except OSError:
+            return  # the coordinator is gone; nobody is left to tell
+        del message, reply

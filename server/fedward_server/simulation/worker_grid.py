@@ -1,0 +1,162 @@
+"""A Grid whose sites run in worker processes.
+
+A worker that dies or outlives its message's deadline costs that message only: its answer is an
+error, and a new worker takes the place. Workers come from a fork server, which imports torch while
+this process is still importing its own modules.
+"""
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.forkserver
+from collections.abc import Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from flwr.app import Message
+
+from fedward_common.clock import Clock
+from fedward_server.simulation.in_process_grid import (
+    CLIENT_APP,
+    InProcessGrid,
+    NodeConfigs,
+    error_reply,
+)
+from fedward_server.simulation.message_frame import frame_blocks, read_frame
+from fedward_server.simulation.site_worker import FINISH, FRAME, serve
+
+WORKER_DIED = "WORKER_DIED"
+WORKER_TIMED_OUT = "WORKER_TIMED_OUT"
+
+_WAIT_SECONDS = 0.2
+
+
+def start_fork_server() -> None:
+    """Begin importing the ClientApp in the background; call this before anything slow."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([serve.__module__, CLIENT_APP.partition(":")[0], "torch"])
+    multiprocessing.forkserver.ensure_running()
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    busy_with: Message | None = None
+    ends: float = 0.0
+
+
+class WorkerGrid(InProcessGrid):
+    """Sites in `num_workers` processes of `threads` threads each.
+
+    Args:
+        configs: Node configuration of every site.
+        num_workers: Processes; a site is not tied to one.
+        threads: Torch threads in each.
+        message_seconds: A message that takes longer is ended with an error.
+        clock: Counts those seconds.
+    """
+
+    def __init__(
+        self,
+        configs: NodeConfigs,
+        *,
+        num_workers: int,
+        threads: int,
+        message_seconds: float,
+        clock: Clock,
+        client_app: str = CLIENT_APP,
+    ) -> None:
+        super().__init__(configs)
+        self._client_app = client_app
+        self._threads = threads
+        self._message_seconds = message_seconds
+        self._clock = clock
+        self._answers: dict[str, Message] = {}
+        self._workers = [self._start_worker() for _ in range(num_workers)]
+
+    def _start_worker(self) -> _Worker:
+        context = multiprocessing.get_context("forkserver")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=serve, args=(theirs, self._client_app, dict(self._configs), self._threads),
+            daemon=True,
+        )  # fmt: skip
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Give the answers that are there; wait a moment where none is."""
+        wanted = list(message_ids)
+        self._hand_out(wanted)
+        if not any(message_id in self._answers for message_id in wanted):
+            self._collect(_WAIT_SECONDS)
+            self._hand_out(wanted)
+        here = [message_id for message_id in wanted if message_id in self._answers]
+        return [self._answers.pop(message_id) for message_id in here]
+
+    def _hand_out(self, wanted: list[str]) -> None:
+        """Give free workers work: what is asked for first, and else what was pushed first."""
+        for worker in self._workers:
+            if worker.busy_with is not None:
+                continue
+            asked_for = next((m for m in wanted if m in self._waiting), None)
+            # Beyond what somebody waits for, at most one answer a worker may lie here unread.
+            if asked_for is None and len(self._answers) >= len(self._workers):
+                return
+            message_id = asked_for or next(iter(self._waiting), None)
+            if message_id is None:
+                return
+            self._send(worker, self._waiting.pop(message_id))
+
+    def _send(self, worker: _Worker, message: Message) -> None:
+        worker.busy_with = message
+        worker.ends = self._clock.now_seconds() + self._message_seconds
+        try:
+            worker.connection.send_bytes(FRAME)
+            for block in frame_blocks(message):
+                worker.connection.send_bytes(block)
+        except OSError:
+            self._replace(worker, WORKER_DIED)
+
+    def _collect(self, wait_seconds: float) -> None:
+        busy = [worker for worker in self._workers if worker.busy_with is not None]
+        ready = multiprocessing.connection.wait([w.connection for w in busy], wait_seconds)
+        for worker in busy:
+            if worker.connection in ready:
+                self._receive(worker)
+            elif self._clock.now_seconds() >= worker.ends:
+                self._replace(worker, WORKER_TIMED_OUT)
+
+    def _receive(self, worker: _Worker) -> None:
+        try:
+            reply = read_frame(worker.connection.recv_bytes)
+        except (EOFError, OSError):
+            self._replace(worker, WORKER_DIED)
+            return
+        worker.busy_with = None
+        self._answers[reply.metadata.reply_to_message_id] = reply
+
+    def _replace(self, worker: _Worker, reason: str) -> None:
+        message = worker.busy_with
+        worker.process.kill()
+        worker.process.join()
+        worker.connection.close()
+        fresh = self._start_worker()
+        worker.process, worker.connection, worker.busy_with = fresh.process, fresh.connection, None
+        if message is not None:
+            self._answers[message.metadata.message_id] = error_reply(message, reason)
+
+    def close(self) -> None:
+        """End every worker."""
+        for worker in self._workers:
+            with contextlib.suppress(OSError):
+                worker.connection.send_bytes(FINISH)
+            worker.connection.close()
+        for worker in self._workers:
+            worker.process.join(timeout=5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
