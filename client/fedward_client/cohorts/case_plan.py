@@ -1,0 +1,87 @@
+"""Which cases of which sources a view is built from, each with its split and its privacy unit."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fedward_client.cohorts.cohort_file import SourceSettings
+from fedward_client.cohorts.exclusions import ExclusionTally
+from fedward_client.cohorts.source import (
+    E_PATIENT_IN_TWO_SPLITS,
+    Case,
+    CohortSource,
+    Split,
+    Unit,
+)
+from fedward_client.cohorts.splits import in_two_splits, with_split
+from fedward_common.job.job_file import SplitFractions
+
+_DOMAIN = b"fedward privacy unit v1"
+
+
+@dataclass(frozen=True)
+class PlannedCase:
+    """A case to decode.
+
+    Args:
+        source: Place of its source in the cohort.
+        case: The case.
+        split: Where it belongs.
+        unit_key: Keyed hash of who it belongs to; equal for cases of one patient.
+    """
+
+    source: int
+    case: Case
+    split: Split
+    unit_key: bytes = field(repr=False)
+
+
+def plan_cases(
+    settings: Sequence[SourceSettings],
+    sources: Sequence[CohortSource],
+    fractions: SplitFractions,
+    split_key: bytes,
+    tally: ExclusionTally,
+) -> list[PlannedCase]:
+    """List the cases of all sources in order; exclusions go to the tally.
+
+    A patient whose cases fall into two splits is left out with all of them, in every source.
+    """
+    planned: list[PlannedCase] = []
+    for number, (table, source) in enumerate(zip(settings, sources, strict=True)):
+        listed = source.cases()
+        tally.list_cases(number, listed.num_listed)
+        for exclusion in listed.exclusions:
+            tally.exclude(number, exclusion.code, exclusion.line)
+        for case in listed.cases:
+            placed, split = with_split(case, split_key, fractions)
+            planned.append(PlannedCase(number, placed, split, _unit_key(table, case, split_key)))
+    return _without_torn_patients(planned, sources, tally)
+
+
+def _without_torn_patients(
+    planned: list[PlannedCase], sources: Sequence[CohortSource], tally: ExclusionTally
+) -> list[PlannedCase]:
+    torn = in_two_splits(
+        (p.unit_key, p.split) for p in planned if sources[p.source].unit != "image"
+    )
+    for one in planned:
+        if one.unit_key in torn:
+            tally.exclude(one.source, E_PATIENT_IN_TWO_SPLITS, one.case.line)
+    return [p for p in planned if p.unit_key not in torn]
+
+
+def _unit_key(settings: SourceSettings, case: Case, split_key: bytes) -> bytes:
+    """An image is known by its file, a patient by the hospital that named it."""
+    scope = settings.path if settings.unit == "image" else settings.patient_namespace
+    parts = (settings.unit, scope, case.patient)
+    text = b"".join(len(p.encode()).to_bytes(8, "big") + p.encode() for p in parts)
+    return hmac.new(split_key, _DOMAIN + text, hashlib.sha256).digest()
+
+
+def weakest_unit(sources: Sequence[CohortSource]) -> Unit:
+    """Give the unit that holds for every source: one without patient ids makes it the image."""
+    units = {source.unit for source in sources}
+    weakest_first: tuple[Unit, ...] = ("image", "lesion", "patient")
+    return next(unit for unit in weakest_first if unit in units)

@@ -1,0 +1,194 @@
+"""Which files a site's cohort is made of: `[sites.NAME]` of a cohorts file, `cohorts/NAME.toml`.
+
+A cohort has one source table or several. In a cohorts file paths are relative to the data root and
+cannot leave it; in a site's own `cohorts/NAME.toml`, which only the hospital writes, they are
+absolute.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fedward_client.cohorts.contained_path import placed_below
+from fedward_client.cohorts.source import Split, Unit
+from fedward_client.site_home import write_private_file
+from fedward_common.errors import ConfigurationError
+from fedward_common.identities import SiteId, parse_site_ids
+from fedward_common.settings import from_table, read_toml
+
+SourceKind = Literal["arrays", "image-archive", "volumes", "dicom-folder"]
+
+
+@dataclass(frozen=True)
+class ColumnsSection:
+    """`columns`: which manifest column holds what; None takes the usual name.
+
+    A column named here must exist. `split = ""` ignores a split column, so that the keyed hash of
+    the patient decides.
+    """
+
+    image: str | None = None
+    mask: str | None = None
+    label: str | None = None
+    patient: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """One table of images.
+
+    Args:
+        source: The kind of files.
+        path: The .npz, the .zip or the folder.
+        manifest: The CSV file that lists the images.
+        filter: Manifest column = value; all must match.
+        unit: What the patient column stands for; with "image" every image is a unit of its own.
+        columns: Names of the manifest's columns.
+        labels: Value -> class name, class id or "exclude". In segmentation the values are those
+            of the mask, and 0 is the background unless listed.
+        splits: Value -> split, beside the usual words.
+        max_excluded_share: Above this share of unusable cases the cohort is refused.
+        patient_namespace: Where the sources of several hospitals are pooled, the hospital: the
+            same patient id in two namespaces means two patients.
+    """
+
+    source: SourceKind
+    path: str
+    manifest: str
+    filter: Mapping[str, str | int] = field(default_factory=dict)
+    unit: Unit = "patient"
+    columns: ColumnsSection = field(default_factory=ColumnsSection)
+    labels: Mapping[str, str | int] = field(default_factory=dict)
+    splits: Mapping[str, Split] = field(default_factory=dict)
+    max_excluded_share: float = 0.2
+    patient_namespace: str = ""
+
+    def __post_init__(self) -> None:
+        for key in ("path", "manifest"):
+            if not getattr(self, key).strip():
+                raise ConfigurationError(f"{key} is empty", hint="name a file or folder")
+        if not 0 <= self.max_excluded_share <= 1:
+            raise ConfigurationError(
+                f"max_excluded_share is {self.max_excluded_share}", hint="a share from 0 to 1"
+            )
+
+    def placed_below(self, data_root: Path, where: str = "") -> "SourceSettings":
+        """Give the same settings with absolute paths below `data_root`.
+
+        Raises:
+            ConfigurationError: A path leaves the data root.
+        """
+        prefix = f"{where}." if where else ""
+        return dataclasses.replace(
+            self,
+            path=str(placed_below(data_root, self.path, f"{prefix}path")),
+            manifest=str(placed_below(data_root, self.manifest, f"{prefix}manifest")),
+        )
+
+
+@dataclass(frozen=True)
+class _SourceList:
+    source: tuple[SourceSettings, ...]
+
+
+def read_cohort_tables(table: object, data_root: Path) -> dict[SiteId, tuple[SourceSettings, ...]]:
+    """Read the `[sites.NAME]` tables (or `[[sites.NAME]]` lists of them) of a cohorts file.
+
+    Args:
+        table: The parsed file; nothing but `sites` may stand at its top.
+        data_root: The folder that paths are relative to.
+
+    Returns:
+        The sources of each site, paths absolute, sites in sorted order.
+
+    Raises:
+        ConfigurationError: It names the key; a path that leaves the data root is one.
+    """
+    sites = table.get("sites") if isinstance(table, Mapping) else None
+    if not isinstance(table, Mapping) or not isinstance(sites, Mapping) or not sites:
+        raise ConfigurationError(
+            "the cohorts file has no site", hint="write a table [sites.NAME] for each hospital"
+        )
+    others = sorted(str(key) for key in table if key != "sites")
+    if others:
+        raise ConfigurationError(
+            f"unknown key {others[0]!r}", hint="a cohorts file has [sites.NAME] tables only"
+        )
+    return {
+        site: _read_sources(sites[site], f"sites.{site}", data_root)
+        for site in parse_site_ids(str(name) for name in sites)
+    }
+
+
+def _read_sources(table: object, where: str, data_root: Path) -> tuple[SourceSettings, ...]:
+    several = isinstance(table, list | tuple)
+    tables: Sequence[object] = table if isinstance(table, list | tuple) else (table,)
+    if not tables:
+        raise ConfigurationError(f"{where} has no source", hint="give it at least one")
+    names = [f"{where}[{number}]" if several else where for number in range(len(tables))]
+    return tuple(
+        from_table(SourceSettings, one, where=name).placed_below(data_root, name)
+        for one, name in zip(tables, names, strict=True)
+    )
+
+
+def write_cohort_file(path: Path, sources: Sequence[SourceSettings]) -> None:
+    """Write `cohorts/NAME.toml` whole or not at all, for its owner alone.
+
+    Raises:
+        ConfigurationError: There is no source, or a path is not absolute.
+    """
+    _require_absolute(path, sources)
+    text = "\n".join(_toml_of(source) for source in sources)
+    write_private_file(path, text.encode("utf-8"))
+
+
+def read_cohort_file(path: Path) -> tuple[SourceSettings, ...]:
+    """Read `cohorts/NAME.toml`.
+
+    Raises:
+        ConfigurationError: It is missing or unusable, or a path in it is not absolute.
+    """
+    sources = from_table(_SourceList, read_toml(path)).source
+    _require_absolute(path, sources)
+    return sources
+
+
+def _require_absolute(path: Path, sources: Sequence[SourceSettings]) -> None:
+    if not sources:
+        raise ConfigurationError(f"{path}: the cohort has no source", hint="add [[source]]")
+    for source in sources:
+        for key, value in (("path", source.path), ("manifest", source.manifest)):
+            if not Path(value).is_absolute():
+                raise ConfigurationError(
+                    f"{path}: {key} is {value!r}", hint="a registered cohort has absolute paths"
+                )
+
+
+def _toml_of(source: SourceSettings) -> str:
+    """Write one flat `[[source]]` table and its sub-tables."""
+    table = {key: v for key, v in dataclasses.asdict(source).items() if v not in ({}, None)}
+    scalars = {key: v for key, v in table.items() if not isinstance(v, Mapping)}
+    lines = ["[[source]]", *_toml_lines(scalars)]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            inner = _toml_lines({k: v for k, v in value.items() if v is not None})
+            lines += [f"[source.{key}]", *inner] if inner else []
+    return "\n".join([*lines, ""])
+
+
+def _toml_lines(table: Mapping[str, Any]) -> list[str]:
+    return [f"{_toml_text(key)} = {_toml_value(value)}" for key, value in table.items()]
+
+
+def _toml_value(value: str | int | float) -> str:
+    return _toml_text(value) if isinstance(value, str) else repr(value)
+
+
+def _toml_text(text: str) -> str:
+    # JSON's escapes are TOML's; TOML also wants DEL escaped, and no surrogate pairs.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

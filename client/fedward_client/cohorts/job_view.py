@@ -1,0 +1,214 @@
+"""A cohort as one job sees it: memory-mapped arrays, built once and kept below the site's cache.
+
+A view is a folder named by its fingerprint. It is built beside its place under a lock and renamed
+when whole, so builders of one view wait for each other, and whatever a crash left is built anew. On
+opening, every file must still have the size and SHA-256 that the index gives.
+"""
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from fedward_client.cohorts.cohort_file import SourceSettings
+from fedward_client.cohorts.open_source import open_source
+from fedward_client.cohorts.source import SPLITS, Split, Unit
+from fedward_client.cohorts.view_fingerprint import fingerprint_of
+from fedward_common.atomic_files import full_disk_named, sync_folder, verify_file
+from fedward_common.errors import CorruptFileError
+from fedward_common.job.job_file import DataSection, TaskSection
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fedward_client.cohorts.view_builder import ViewOrder
+
+_PRIVATE_FOLDER = 0o700
+
+
+@dataclass(frozen=True, eq=False)
+class JobView:
+    """The usable cases of a cohort, n of them, as arrays; patients are numbers.
+
+    Args:
+        folder: Where the arrays lie.
+        unit: What a patient number stands for.
+        images: Shape (n, channels, *image_size), read-only memory map.
+        masks: Class ids, shape (n, *image_size), read-only memory map; None in classification.
+        labels: Class ids, shape (n,); 0 in segmentation.
+        patients: Patient number of each case, shape (n,).
+        splits: Place in `SPLITS` of each case, shape (n,).
+        exclusions: Number of cases left out, by code.
+        excluded_lines: Code -> (place of the source, line of its manifest), at most 20 a code.
+    """
+
+    folder: Path
+    unit: Unit
+    images: "NDArray[np.float32]"
+    masks: "NDArray[np.uint8] | None"
+    labels: "NDArray[np.int64]"
+    patients: "NDArray[np.int64]" = field(repr=False)
+    splits: "NDArray[np.uint8]" = field(repr=False)
+    exclusions: dict[str, int]
+    excluded_lines: Mapping[str, Sequence[tuple[int, int]]]
+
+    def indices(self, split: Split) -> "NDArray[np.int64]":
+        """Give the places of a split's cases, ascending."""
+        import numpy as np
+
+        return np.flatnonzero(self.splits == SPLITS.index(split)).astype(np.int64)
+
+    def cases_by_patient(self, split: Split) -> "list[NDArray[np.int64]]":
+        """Give each patient's places in the arrays; patients in the order of their numbers."""
+        import numpy as np
+
+        places = self.indices(split)
+        if not places.size:
+            return []
+        places = places[np.argsort(self.patients[places], kind="stable")]
+        starts = np.flatnonzero(np.diff(self.patients[places])) + 1
+        return list(np.split(places, starts))
+
+    def num_patients(self, split: Split) -> int:
+        """Count the split's patients."""
+        return len(self.cases_by_patient(split))
+
+    def num_cases(self, split: Split) -> int:
+        """Count the split's cases."""
+        return int(self.indices(split).size)
+
+
+def prepare_job_view(
+    cache_folder: Path,
+    sources: Sequence[SourceSettings],
+    task: TaskSection,
+    data: DataSection,
+    split_key: bytes,
+    progress: Callable[[int, int], None] | None = None,
+) -> JobView:
+    """Open the view of a cohort for a job; build it first if it is not there or not whole.
+
+    Args:
+        cache_folder: Nothing is written elsewhere.
+        sources: At least one, with absolute paths.
+        task: The job's task.
+        data: The job's data section.
+        split_key: Secret of the site; the same key gives the same splits.
+        progress: Called while building, with the number of cases done and of all.
+
+    Raises:
+        ConfigurationError: A manifest or the labels do not fit the task.
+        CohortError: `E_COHORT_EMPTY`, `E_TOO_MANY_EXCLUDED`, `E_SOURCE_UNREADABLE`.
+        DiskFullError: No space in the cache; what is half built is taken away.
+    """
+    from fedward_client.cohorts.view_builder import VIEW_VERSION, ViewOrder
+
+    with ExitStack() as stack:
+        opened = []
+        for one in sources:
+            opened.append(open_source(one, task, data))
+            stack.callback(opened[-1].close)
+        fingerprint = fingerprint_of(sources, opened, task, data, split_key, VIEW_VERSION)
+        folder = cache_folder / fingerprint
+        with contextlib.suppress(CorruptFileError):
+            return open_job_view(folder)
+        order = ViewOrder(sources, opened, task, data, split_key)
+        with full_disk_named(folder):
+            cache_folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+            with _only_builder(cache_folder / f".{fingerprint}.lock"):
+                with contextlib.suppress(CorruptFileError):
+                    return open_job_view(folder)  # another builder was faster
+                _build_in_place(folder, order, progress)
+        return open_job_view(folder)
+
+
+@contextlib.contextmanager
+def _only_builder(lock_file: Path) -> Iterator[None]:
+    """Wait until nobody else builds this view; a dead builder's lock is free."""
+    with lock_file.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build_in_place(
+    folder: Path, order: "ViewOrder", progress: Callable[[int, int], None] | None
+) -> None:
+    """Build beside the view's place and rename; a damaged view goes, its open maps stay valid."""
+    from fedward_client.cohorts.view_builder import build_view
+
+    half_built = folder.with_name(f".{folder.name}.building")
+    shutil.rmtree(half_built, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    half_built.mkdir(mode=_PRIVATE_FOLDER)
+    try:
+        build_view(half_built, folder.name, order, progress)
+        sync_folder(half_built)
+        half_built.rename(folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(half_built, ignore_errors=True)
+        raise
+
+
+def open_job_view(folder: Path) -> JobView:
+    """Open a view that was built.
+
+    Raises:
+        CorruptFileError: It is not there, or anything in it is not what was written.
+    """
+    from fedward_client.cohorts.view_builder import INDEX_FILE, VIEW_VERSION
+
+    try:
+        index = json.loads((folder / INDEX_FILE).read_bytes())
+        if index["version"] != VIEW_VERSION or index["fingerprint"] != folder.name:
+            raise _corrupt(folder)
+        _verify_files(folder, index["files"])
+        return _view_of(folder, index)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _corrupt(folder) from error
+
+
+def _corrupt(folder: Path) -> CorruptFileError:
+    return CorruptFileError(
+        f"{folder} holds no whole view", hint="it can be deleted and built anew"
+    )
+
+
+def _verify_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, written in files.items():
+        path = folder / name
+        if path.stat().st_size != written["bytes"]:  # cheaper than the hash, so first
+            raise _corrupt(folder)
+        verify_file(path, written["sha256"])
+
+
+def _view_of(folder: Path, index: Mapping[str, Any]) -> JobView:
+    arrays = {Path(name).stem: _map(folder / name) for name in index["files"]}
+    if {len(array) for array in arrays.values()} != {index["num_cases"]}:
+        raise _corrupt(folder)
+    return JobView(
+        folder=folder,
+        unit=index["unit"],
+        images=arrays["images"],
+        masks=arrays.get("masks"),
+        labels=arrays["labels"],
+        patients=arrays["patients"],
+        splits=arrays["splits"],
+        exclusions={str(code): int(n) for code, n in index["exclusions"].items()},
+        excluded_lines={
+            str(code): tuple((int(source), int(line)) for source, line in pairs)
+            for code, pairs in index["excluded_lines"].items()
+        },
+    )
+
+
+def _map(path: Path) -> "NDArray[Any]":
+    import numpy as np
+
+    return cast("NDArray[Any]", np.load(path, mmap_mode="r", allow_pickle=False))

@@ -1,0 +1,114 @@
+"""The CSV file that lists a cohort's images, read strictly.
+
+UTF-8 with or without a byte order mark, commas, one header line. A file whose structure is broken
+is refused whole: a row shifted by one cell would give patients the wrong label.
+"""
+
+import csv
+import difflib
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fedward_common.errors import ConfigurationError
+
+_MAX_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One row: its first line in the file (the header is line 1) and its cells by column."""
+
+    line: int
+    cells: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest's header and rows; cells are stripped of surrounding blanks."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[ManifestRow, ...] = field(repr=False)
+
+    def require_column(self, name: str, what: str) -> str:
+        """Give `name` back if the manifest has it.
+
+        Raises:
+            ConfigurationError: It has not; the nearest column is named.
+        """
+        if name in self.columns:
+            return name
+        near = difflib.get_close_matches(name, self.columns, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(self.columns)}"
+        if len(self.columns) == 1 and ";" in self.columns[0]:
+            hint = "the columns must be separated by commas"
+        raise ConfigurationError(f"{self.path} has no column {name!r} for {what}", hint=hint)
+
+    def where(self, wanted: Mapping[str, str | int]) -> "Manifest":
+        """Keep the rows in which every column has its wanted value.
+
+        Raises:
+            ConfigurationError: A column does not exist.
+        """
+        pairs = [(self.require_column(key, "filter"), str(v)) for key, v in wanted.items()]
+        kept = tuple(r for r in self.rows if all(r.cells[key] == v for key, v in pairs))
+        return Manifest(self.path, self.columns, kept)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a whole manifest.
+
+    Raises:
+        ConfigurationError: It is missing, larger than 256 MB, not UTF-8, has no header, two columns
+            of one name, a row with another number of cells, or broken quotes.
+    """
+    text = _read_text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = _header(path, next(reader, []))
+        rows = tuple(_rows(path, columns, reader))
+    except csv.Error as error:
+        raise ConfigurationError(
+            f"{path}, line {reader.line_num}: not readable as CSV", hint="check its quotes"
+        ) from error
+    return Manifest(path, columns, rows)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        num_bytes = path.stat().st_size
+        if num_bytes > _MAX_BYTES:
+            raise ConfigurationError(f"{path} has {num_bytes} bytes", hint=f"at most {_MAX_BYTES}")
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigurationError(f"{path}: {reason}", hint="check the manifest's path") from error
+    except UnicodeDecodeError:
+        # the original error quotes bytes of the file
+        raise ConfigurationError(f"{path} is not UTF-8", hint="save it as UTF-8") from None
+
+
+def _header(path: Path, cells: list[str]) -> tuple[str, ...]:
+    columns = tuple(cell.strip() for cell in cells)
+    if not any(columns):
+        raise ConfigurationError(f"{path} has no header", hint="name the columns in line 1")
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise ConfigurationError(f"{path} has two columns {twice[0]!r}", hint="rename one of them")
+    return columns
+
+
+def _rows(path: Path, columns: tuple[str, ...], reader: Any) -> Iterator[ManifestRow]:
+    line = 2
+    for cells in reader:
+        if cells and len(cells) != len(columns):
+            raise ConfigurationError(
+                f"{path}, line {line}: {len(cells)} cells", hint=f"the header has {len(columns)}"
+            )
+        if cells:
+            stripped = (cell.strip() for cell in cells)
+            yield ManifestRow(line, dict(zip(columns, stripped, strict=True)))
+        line = reader.line_num + 1  # a quoted cell may span lines, so rows are not counted

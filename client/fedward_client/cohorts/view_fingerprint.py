@@ -1,0 +1,51 @@
+"""What a view depends on, as one hash: change any of it and the view is built anew."""
+
+import dataclasses
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fedward_client.cohorts.cohort_file import SourceSettings
+from fedward_client.cohorts.source import CohortSource
+from fedward_common.identities import Sha256Hex
+from fedward_common.job.job_file import DataSection, TaskSection
+
+
+def fingerprint_of(
+    settings: Sequence[SourceSettings],
+    sources: Sequence[CohortSource],
+    task: TaskSection,
+    data: DataSection,
+    split_key: bytes,
+    version: int,
+) -> Sha256Hex:
+    """Hash settings, task, data section, split key, and name, size and time of every file.
+
+    Files are not read; one that was changed without its size and time changing is not noticed.
+    """
+    digest = hashlib.sha256()
+    head = {
+        "version": version,
+        "sources": [dataclasses.asdict(one) for one in settings],
+        "task": dataclasses.asdict(task),
+        "data": dataclasses.asdict(data),
+        "split_key": hmac.new(split_key, b"fedward view", hashlib.sha256).hexdigest(),
+    }
+    digest.update(json.dumps(head, sort_keys=True).encode())
+    for one, source in zip(settings, sources, strict=True):
+        _add_files(digest, [Path(one.manifest)])
+        _add_files(digest, source.files())
+    return Sha256Hex(digest.hexdigest())
+
+
+def _add_files(digest: "hashlib._Hash", paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            status = path.stat()
+            state = [status.st_size, status.st_mtime_ns]
+        except (OSError, ValueError):
+            state = []
+        digest.update(json.dumps([str(path), state]).encode())
+    digest.update(b"\n")

@@ -1,0 +1,179 @@
+"""NIfTI, MetaImage and NRRD files with their masks, read through SimpleITK.
+
+Arrays come in (slices, rows, columns) order, turned to LPS: columns run from the patient's right to
+left, rows from front to back, slices from feet to head, as in an axial DICOM series. So files that
+were stored in different directions agree. 2-D files are taken as they lie.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward_client.cohorts.cohort_file import SourceSettings
+from fedward_client.cohorts.contained_path import existing_file_inside, leaves_its_folder
+from fedward_client.cohorts.manifest_cases import read_case_table
+from fedward_client.cohorts.pixel_arrays import MAX_PIXELS, channels_first, whole_numbers
+from fedward_client.cohorts.source import (
+    E_IMAGE_SHAPE,
+    E_IMAGE_TOO_LARGE,
+    E_IMAGE_UNREADABLE,
+    E_MASK_GEOMETRY,
+    E_MASK_SHAPE,
+    E_MASK_UNREADABLE,
+    E_SOURCE_UNREADABLE,
+    Case,
+    CaseList,
+    Unit,
+    UnusableCaseError,
+)
+from fedward_client.cohorts.volume_files import (
+    detached_data_file,
+    image_io_of,
+    require_whole_nifti,
+)
+from fedward_common.errors import CohortError
+from fedward_common.job.job_file import DataSection, TaskSection
+
+if TYPE_CHECKING:
+    from fedward_client.cohorts.source import FloatImage, IntegerMask
+
+_MAX_DIRECTION_ERROR = 1e-2  # cosines; about half a degree
+_MAX_SPACING_ERROR = 1e-2  # share of the spacing
+_MAX_ORIGIN_ERROR = 0.5  # voxels
+
+
+class VolumeSource:
+    """Cases whose pixels are volumes, or single slices, below one folder.
+
+    Raises:
+        ConfigurationError: The manifest or its columns cannot be used.
+        CohortError: `E_SOURCE_UNREADABLE`: the path is no folder.
+    """
+
+    def __init__(self, settings: SourceSettings, task: TaskSection, data: DataSection) -> None:
+        self._table = read_case_table(settings, task)
+        self._spatial_dims = data.spatial_dims
+        self._folder = Path(settings.path).resolve()
+        if not self._folder.is_dir():
+            raise CohortError(
+                f"{settings.path} is no folder",
+                hint="path must name the folder of the volumes",
+                code=E_SOURCE_UNREADABLE,
+            )
+
+    @property
+    def unit(self) -> Unit:
+        """What `Case.patient` stands for."""
+        return self._table.unit
+
+    def cases(self) -> CaseList:
+        """List the cases whose files are there."""
+        return self._table.cases(lambda locator: existing_file_inside(self._folder, locator))
+
+    def files(self) -> Iterator[Path]:
+        """Give the listed files, each followed by the file that holds its pixels, if another."""
+        for locator in self._table.locators():
+            if leaves_its_folder(locator):
+                continue
+            yield self._folder / locator
+            try:
+                path = existing_file_inside(self._folder, locator)
+                detached = detached_data_file(path, self._folder, E_IMAGE_UNREADABLE)
+            except UnusableCaseError:
+                continue
+            if detached is not None:
+                yield detached
+
+    def read_image(self, case: Case) -> "FloatImage":
+        """Give the pixels, shape (channels, *spatial)."""
+        reader = self._open(case.image, E_IMAGE_UNREADABLE)
+        return channels_first(_pixels(reader, E_IMAGE_UNREADABLE), self._spatial_dims)
+
+    def read_mask(self, case: Case) -> "IntegerMask":
+        """Give the mask, shape (*spatial), turned as the image is.
+
+        A mask without any geometry of its own (spacing 1, origin 0) takes the image's; one that
+        says it lies elsewhere than the image is refused.
+        """
+        image = self._open(case.image, E_IMAGE_UNREADABLE)
+        mask = self._open(case.mask or "", E_MASK_UNREADABLE)
+        if mask.GetSize() != image.GetSize():
+            raise UnusableCaseError(E_MASK_SHAPE)
+        if not (_has_default_geometry(mask) or _lie_together(image, mask)):
+            raise UnusableCaseError(E_MASK_GEOMETRY)
+        return whole_numbers(_pixels(mask, E_MASK_UNREADABLE, like=image), self._spatial_dims)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _open(self, locator: str, unreadable: str) -> Any:
+        """Read a header and check that what it promises is there and bearable."""
+        import SimpleITK
+
+        path = existing_file_inside(self._folder, locator)
+        image_io = image_io_of(path)
+        if image_io is None:
+            raise UnusableCaseError(unreadable)
+        detached_data_file(path, self._folder, unreadable)
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # texts of readers stay unseen
+        reader = SimpleITK.ImageFileReader()
+        reader.SetImageIO(image_io)
+        reader.SetFileName(str(path))
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:
+            raise UnusableCaseError(unreadable) from None
+        if reader.GetDimension() not in (2, 3):
+            raise UnusableCaseError(E_IMAGE_SHAPE)
+        num_values = int(np.prod(reader.GetSize(), dtype=object)) * reader.GetNumberOfComponents()
+        if num_values > MAX_PIXELS:
+            raise UnusableCaseError(E_IMAGE_TOO_LARGE)
+        if image_io == "NiftiImageIO":
+            require_whole_nifti(path, num_values * _stored_value_bytes(reader), unreadable)
+        return reader
+
+
+def _stored_value_bytes(reader: Any) -> int:
+    """Bytes of one value on disk; `bitpix` of the header where ITK passes it on."""
+    if reader.HasMetaDataKey("bitpix"):
+        bits = str(reader.GetMetaData("bitpix")).strip()
+        if bits.isdigit():
+            return max(1, int(bits) // 8 // int(reader.GetNumberOfComponents()))
+    return 1
+
+
+def _pixels(reader: Any, unreadable: str, like: Any = None) -> NDArray[Any]:
+    """Read the pixels and turn 3-D ones to LPS by the geometry of `like`, or their own."""
+    import SimpleITK
+
+    geometry = like or reader
+    try:
+        image = reader.Execute()
+        if image.GetDimension() == 3:
+            image.SetDirection(geometry.GetDirection())
+            image = SimpleITK.DICOMOrient(image, "LPS")
+        return np.asarray(SimpleITK.GetArrayFromImage(image))
+    except (RuntimeError, MemoryError, ValueError):
+        raise UnusableCaseError(unreadable) from None
+
+
+def _has_default_geometry(reader: Any) -> bool:
+    dims = reader.GetDimension()
+    return (
+        np.array_equal(reader.GetSpacing(), np.ones(dims))
+        and np.array_equal(reader.GetOrigin(), np.zeros(dims))
+        and np.array_equal(reader.GetDirection(), np.eye(dims).ravel())
+    )
+
+
+def _lie_together(one: Any, other: Any) -> bool:
+    spacing = np.asarray(one.GetSpacing())
+    far = np.abs(np.asarray(one.GetOrigin()) - np.asarray(other.GetOrigin())) / spacing
+    return bool(
+        np.allclose(one.GetDirection(), other.GetDirection(), rtol=0, atol=_MAX_DIRECTION_ERROR)
+        and np.allclose(other.GetSpacing(), spacing, rtol=_MAX_SPACING_ERROR, atol=0)
+        and np.all(far <= _MAX_ORIGIN_ERROR)
+    )

@@ -1,0 +1,1 @@
+"""Sums that merge exactly across sites, and the figures derived from them."""

@@ -1,0 +1,1 @@
+"""Architectures by name, and their weights as one flat, checked vector."""
