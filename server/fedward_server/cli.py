@@ -90,7 +90,7 @@ def simulate(
             data_root=data_root,
             out=out,
             seeds=_seeds(seed, seeds),
-            overrides=_overrides(set_),
+            overrides=tuple(_overrides(set_)),
             baselines=baselines,
             resume=resume,
             workers=workers,

@@ -5,14 +5,17 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from fedward_common.errors import ConfigurationError
-from fedward_common.job.job_file import Job, read_job
+from fedward_common.job.job_file import read_job
 from fedward_common.models.catalogue import check_model
 from fedward_common.settings import read_toml
-from fedward_server.simulation.worker_grid import start_fork_server
+from fedward_server.simulation.fork_server import start_fork_server
+
+Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -21,16 +24,16 @@ class SimulateOptions:
 
     job_file: Path
     cohorts_file: Path
-    data_root: Path | None
     out: Path
-    seeds: tuple[int, ...]
-    overrides: list[str]
-    baselines: bool
-    resume: bool
-    workers: int | None
-    threads: int
-    examples: bool
-    json: bool
+    data_root: Path | None = None
+    seeds: tuple[int, ...] = (0,)
+    overrides: tuple[str, ...] = ()
+    baselines: bool = False
+    resume: bool = False
+    workers: int | None = None
+    threads: int = 1
+    examples: bool = True
+    json: bool = False
 
 
 def run_simulate(options: SimulateOptions) -> None:
@@ -39,16 +42,16 @@ def run_simulate(options: SimulateOptions) -> None:
     Raises:
         FedwardError: With one line and a hint.
     """
-    job = read_job(options.job_file, options.overrides)
+    result = simulate_options(options, table=Console(stderr=options.json))
+    if options.json:
+        sys.stdout.write(json.dumps(result, indent=1) + "\n")
+
+
+def simulate_options(options: SimulateOptions, *, table: Console) -> Result:
+    """Simulate; print the tables on `table`; give what `result.json` holds."""
+    job = read_job(options.job_file, list(options.overrides))
     check_model(job)
     cohorts = read_toml(options.cohorts_file)
-    results = simulate_job(job, cohorts, options)
-    if options.json:
-        sys.stdout.write(json.dumps(results, indent=1) + "\n")
-
-
-def simulate_job(job: Job, cohorts: dict[str, object], options: SimulateOptions) -> object:
-    """Simulate a job and give what `result.json` holds."""
     workers = _num_workers(options.workers)
     if workers:
         start_fork_server()
@@ -77,7 +80,6 @@ def simulate_job(job: Job, cohorts: dict[str, object], options: SimulateOptions)
     with SimulationProgress(console, job.job.rounds, job.selection_metric) as progress:
         runs = simulate(plan, progress.observer_of, resume=options.resume)
     write_outputs(plan.out, runs, examples=options.examples)
-    table = Console(stderr=options.json)
     for run in runs:
         print_result(table, run.result)
     if len(runs) > 1:

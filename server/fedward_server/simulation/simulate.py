@@ -14,7 +14,7 @@ With several seeds, all but the first three lie in `OUT/seed-N/`, and `OUT/resul
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from fedward_server.simulation.federation import (
 from fedward_server.simulation.site_side import SiteSide, site_side
 
 FEDERATED = "federated"
-POOLED = "pooled"
+POOLED = "pooled"  # shown in result.json; a local baseline is shown by its site
 
 ObserverOf = Callable[[str], RunObserver]
 
@@ -169,19 +169,28 @@ def _run_seed(
     folder = plan.out / f"seed-{seed}" if several else plan.out
     prefix = f"seed {seed}: " if several else ""
 
-    def federation(name: str, where: _Homes, trainers: tuple[SiteId, ...]) -> Federation:
-        run_folder = folder / "journal" if name == FEDERATED else folder / "baselines" / name
-        return Federation(run_folder, plan.job, seed, where.sites, where.keys, trainers, key_file)
+    def federation(
+        where: Path, job: Job, homes: _Homes, trainers: tuple[SiteId, ...]
+    ) -> Federation:
+        return Federation(where, job, seed, homes.sites, homes.keys, trainers, key_file)
 
-    main = federation(FEDERATED, homes, tuple(homes.sites))
+    main = federation(folder / "journal", plan.job, homes, tuple(homes.sites))
     setup, history = run_federation(main, plan.engine, observer_of(prefix + FEDERATED))
     finished = _finished(folder, setup, history, homes, side, plan.engine)
     if pooled is not None:
-        runs = {POOLED: federation(POOLED, pooled, tuple(pooled.sites))}
-        runs |= {s: federation(f"local-{s}", homes, (s,)) for s in homes.sites}
+        alone = _job_of_one_site(plan.job)
+        at = folder / "baselines"
+        runs = {POOLED: federation(at / POOLED, alone, pooled, tuple(pooled.sites))}
+        for site in homes.sites:
+            runs[site] = federation(at / f"local-{site}", alone, homes, (site,))
         outcomes = _run_baselines(runs, plan.engine, side, prefix, observer_of)
         finished.result["baselines"] = {"pooled": outcomes.pop(POOLED), "local": outcomes}
     return finished
+
+
+def _job_of_one_site(job: Job) -> Job:
+    """Give the same work for a federation of one, which has no quorum to wait for."""
+    return replace(job, quorum=replace(job.quorum, required_sites=1, minimum_share=0.0))
 
 
 def _finished(

@@ -8,7 +8,6 @@ this process is still importing its own modules.
 import contextlib
 import multiprocessing
 import multiprocessing.connection
-import multiprocessing.forkserver
 from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -30,13 +29,6 @@ WORKER_DIED = "WORKER_DIED"
 WORKER_TIMED_OUT = "WORKER_TIMED_OUT"
 
 _WAIT_SECONDS = 0.2
-
-
-def start_fork_server() -> None:
-    """Begin importing the ClientApp in the background; call this before anything slow."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([serve.__module__, CLIENT_APP.partition(":")[0], "torch"])
-    multiprocessing.forkserver.ensure_running()
 
 
 @dataclass
