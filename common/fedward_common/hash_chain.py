@@ -1,8 +1,8 @@
 """Append-only lines, each naming the hash of the one before.
 
 One canonical JSON object a line, fsynced before `append` returns. A line that a crash cut short was
-never acknowledged: it is dropped when the file is opened again. Any other change is found and the
-file is refused, with the line's number.
+never acknowledged: it is dropped when the file is opened again. A change to any line but the last
+is found and the file is refused, with the line's number; the last has nobody to vouch for it.
 """
 
 import fcntl
@@ -18,6 +18,7 @@ from fedward_common.atomic_files import full_disk_named, sync_folder, write_all
 from fedward_common.errors import CorruptFileError, LockedError
 
 _START = "0" * 64
+_CHAIN_KEYS = ("index", "previous")
 
 
 class ChainedLines:
@@ -78,21 +79,27 @@ class ChainedLines:
     def append(self, entry: dict[str, Any]) -> None:
         """Add one entry; when this returns it survives a power cut.
 
+        Args:
+            entry: JSON values under any keys but `index` and `previous`, the chain's own.
+
         Raises:
             DiskFullError: Nothing was added.
         """
+        if not entry.keys().isdisjoint(_CHAIN_KEYS):
+            raise ValueError("'index' and 'previous' are the chain's own keys")
         chained = {"index": len(self._entries), "previous": self._last, **entry}
         line = _encode(chained)
         with full_disk_named(self.path):
             try:
                 write_all(self._descriptor, line + b"\n")
                 os.fsync(self._descriptor)
-            except OSError:
+            # Ctrl-C as well: a line nobody knows of would make the next one a forgery.
+            except BaseException:
                 os.ftruncate(self._descriptor, self._size)
                 raise
-        self._size += len(line) + 1
-        self._last = hashlib.sha256(line).hexdigest()
-        self._entries.append(chained)
+            self._size += len(line) + 1
+            self._last = _hash_of(line)
+            self._entries.append(chained)
 
 
 def _encode(entry: dict[str, Any]) -> bytes:
@@ -100,36 +107,45 @@ def _encode(entry: dict[str, Any]) -> bytes:
     return text.encode()
 
 
+def _hash_of(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()
+
+
 def _verified_lines(path: Path) -> tuple[list[dict[str, Any]], str, int]:
     content = path.read_bytes()
     intact = content.rfind(b"\n") + 1
-    entries: list[dict[str, Any]] = []
-    last = _START
-    for number, line in enumerate(content[:intact].split(b"\n")[:-1], start=1):
-        entry = _verified_line(path, number, line, last)
-        last = hashlib.sha256(line).hexdigest()
-        entries.append(entry)
-    return entries, last, intact
+    lines = content[:intact].split(b"\n")[:-1]
+    entries = [_entry_of(path, number, line) for number, line in enumerate(lines, start=1)]
+    hashes = [_START, *map(_hash_of, lines)]
+    for number, entry in enumerate(entries, start=1):
+        if entry["previous"] != hashes[number - 1]:
+            raise _changed(path, _suspects(entries, hashes, number))
+    return entries, hashes[-1], intact
 
 
-def _verified_line(path: Path, number: int, line: bytes, last: str) -> dict[str, Any]:
+def _suspects(entries: list[dict[str, Any]], hashes: list[str], number: int) -> str:
+    """Line `number` does not name the hash of the one before; say which of the two was changed."""
+    if number == 1:
+        return "1"
+    if number == len(entries):
+        return f"{number - 1} or {number}"
+    vouched_for = entries[number]["previous"] == hashes[number]
+    return str(number - 1 if vouched_for else number)
+
+
+def _entry_of(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(line)
+        canonical = isinstance(entry, dict) and _encode(entry) == line
     except (ValueError, RecursionError) as error:
-        raise _changed(path, number) from error
-    follows = (
-        isinstance(entry, dict)
-        and entry.get("previous") == last
-        and entry.get("index") == number - 1
-        and _encode(entry) == line
-    )
-    if not follows:
-        raise _changed(path, number)
+        raise _changed(path, str(number)) from error
+    if not canonical or entry.get("index") != number - 1 or "previous" not in entry:
+        raise _changed(path, str(number))
     return entry  # type: ignore[no-any-return]
 
 
-def _changed(path: Path, number: int) -> CorruptFileError:
+def _changed(path: Path, line: str) -> CorruptFileError:
     return CorruptFileError(
-        f"{path} line {number} was changed after it was written",
+        f"{path} line {line} was changed after it was written",
         hint="restore the file, or start the run anew in another folder",
     )

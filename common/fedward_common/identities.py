@@ -34,7 +34,7 @@ def parse_site_id(unverified: str) -> SiteId:
 
 
 def parse_site_ids(unverified: Iterable[str]) -> tuple[SiteId, ...]:
-    """Accept site names of which no two differ in case alone.
+    """Accept site names of which no two are one, or differ in case alone.
 
     Returns:
         The names, sorted, so that every loop over sites has one order.
@@ -45,10 +45,12 @@ def parse_site_ids(unverified: Iterable[str]) -> tuple[SiteId, ...]:
     site_ids = sorted(parse_site_id(name) for name in unverified)
     by_fold: dict[str, SiteId] = {}
     for site_id in site_ids:
-        other = by_fold.setdefault(site_id.casefold(), site_id)
-        if other != site_id:
+        other = by_fold.get(site_id.casefold())
+        if other is not None:
+            same = "are one" if other == site_id else "differ in case alone"
             raise ConfigurationError(
-                f"site names {other!r} and {site_id!r} differ in case alone",
+                f"site names {other!r} and {site_id!r} {same}",
                 hint="rename one of them; people would confuse the two",
             )
+        by_fold[site_id.casefold()] = site_id
     return tuple(site_ids)

@@ -5,6 +5,7 @@ what came and what was needed. Numbers are never converted behind the reader's b
 integer and `"3"` no number; an integer is taken where a float is wanted.
 """
 
+import codecs
 import dataclasses
 import difflib
 import functools
@@ -21,44 +22,88 @@ from fedward_common.errors import ConfigurationError
 T = TypeVar("T")
 
 _MAX_FILE_BYTES = 1_000_000
+_MAX_DEPTH = 32
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of at most 1 MB.
+    """Read a TOML file of at most 1 MB, nested 32 deep at most.
 
     Raises:
-        ConfigurationError: It is missing, too large, not UTF-8 or not TOML.
+        ConfigurationError: It is missing, too large, too deep, not UTF-8 or not TOML.
     """
+    text = _read_text(path)
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ConfigurationError(
-                f"{path} is larger than {_MAX_FILE_BYTES} bytes", hint="is it the right file?"
-            )
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ConfigurationError(f"{path}: {reason}", hint="check the path") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        table = tomllib.loads(text)
+    # Besides its own error, tomllib lets the limit on an integer's digits pass as a ValueError.
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"{path}: {error}", hint="https://toml.io shows the form"
         ) from error
+    if _is_deep(table):
+        raise ConfigurationError(
+            f"{path} is nested more than {_MAX_DEPTH} deep", hint="is it the right file?"
+        )
+    return table
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigurationError(f"{path}: {reason}", hint="check the path") from error
+    if len(content) > _MAX_FILE_BYTES:
+        raise ConfigurationError(
+            f"{path} is larger than {_MAX_FILE_BYTES} bytes", hint="is it the right file?"
+        )
+    if content.startswith(codecs.BOM_UTF8):
+        raise ConfigurationError(
+            f"{path} begins with a byte order mark", hint="save it as UTF-8 without BOM"
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from error
+
+
+def _is_deep(table: dict[str, Any]) -> bool:
+    # A dotted key nests without recursion in tomllib; what walks the table afterwards recurses.
+    level: list[Any] = [table]
+    for _ in range(_MAX_DEPTH):
+        inner = [v for item in level for v in (item.values() if isinstance(item, dict) else item)]
+        level = [value for value in inner if isinstance(value, dict | list)]
+    return bool(level)
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:
     """Split `training.learning_rate=0.1` into its key and its TOML value.
 
     A value that is no TOML literal is taken as text, so `model.name=cnn` needs no quotes.
+
+    Raises:
+        ConfigurationError: No `=`, an empty key, or bytes that are no text.
     """
     key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigurationError(f"--set {text!r} has no '='", hint="write --set section.key=value")
+    keys = [part.strip() for part in key.split(".")]
+    if not equals or not all(keys):
+        raise ConfigurationError(
+            f"--set {text!r} has no key or no '='", hint="write --set section.key=value"
+        )
     try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
-    return key.strip().split("."), parsed
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"--set {text!r} is no text", hint="use UTF-8") from error
+    return keys, _literal_or_text(value)
+
+
+def _literal_or_text(value: str) -> Any:
+    try:
+        table = tomllib.loads(f"value = {value}")
+    except (ValueError, RecursionError):
+        return value.strip()
+    # A line break could smuggle in a second key.
+    return table["value"] if len(table) == 1 else value.strip()
 
 
 def with_overrides(table: Mapping[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -70,7 +115,9 @@ def with_overrides(table: Mapping[str, Any], overrides: list[str]) -> dict[str, 
         for key in keys[:-1]:
             target = target.setdefault(key, {})
             if not isinstance(target, dict):
-                raise ConfigurationError(f"--set {text}: {key!r} is no section", hint="")
+                raise ConfigurationError(
+                    f"--set {text!r}: {key!r} is no section", hint="it holds a value of its own"
+                )
         target[keys[-1]] = value
     return result
 
@@ -146,7 +193,10 @@ def _convert(wanted: Any, value: Any, path: str) -> Any:
 
 def _convert_scalar(wanted: Any, value: Any, path: str) -> Any:
     if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
         if not math.isfinite(number):
             raise ConfigurationError(f"{path} is {number}", hint="a finite number is needed")
         return number
@@ -177,7 +227,8 @@ def _convert_optional(wanted: Any, value: Any, path: str) -> Any:
 def _convert_literal(wanted: Any, value: Any, path: str) -> Any:
     allowed = get_args(wanted)
     if value not in allowed or isinstance(value, bool) != isinstance(allowed[0], bool):
-        near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
+        text = value if isinstance(value, str) else ""
+        near = difflib.get_close_matches(text, [str(a) for a in allowed], n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         names = ", ".join(repr(a) for a in allowed)
         raise ConfigurationError(f"{path} is {_shown(value)}", hint=f"{hint}one of: {names}")
@@ -219,7 +270,10 @@ def _wanted(wanted: Any, path: str) -> str:
 
 def _shown(value: object) -> str:
     kinds: dict[type, str] = {bool: "true/false", str: "text", int: "a whole number"}
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = "too large to show"
     shown = text if len(text) <= 40 else f"{text[:37]}..."
     kind = kinds.get(type(value), type(value).__name__)
     return f"{shown} ({kind})"

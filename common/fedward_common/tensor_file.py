@@ -37,7 +37,7 @@ def _blocks(
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for tensor in tensors.values():
-        yield np.ascontiguousarray(tensor).data.cast("B")
+        yield np.ravel(tensor).data.cast("B")
 
 
 def read_tensors(path: Path, expected_sha256: str) -> dict[str, NDArray[np.float32]]:

@@ -50,7 +50,7 @@ def answer_request(
     Raises:
         FedwardError: The request cannot be believed, so nothing signed is said about it.
     """
-    header = verify_envelope(unverified, arrays, site.coordinator_key)
+    header = verify_envelope(unverified, arrays, lambda _: site.coordinator_key)
     _verify_addressee(site, header)
     try:
         message, answer_arrays = _dispatch(site, header, unverified, arrays, flower_type)
@@ -132,7 +132,6 @@ def _train(
         pick_device,
         train_locally,
     )
-    from fedward_common.models.flat_vector import flat_from_module, load_flat
 
     if site.site_id not in run.manifest.training_sites:
         raise UnverifiedMessageError("this site does not train in this run", code="NOT_A_TRAINER")
@@ -144,9 +143,9 @@ def _train(
         evaluated = _weights(run, arrays, named) if named in arrays else weights
         answer[messages.SUMS] = _sums(run, evaluated, "validation")
     evaluation_seconds = time.perf_counter() - begin
-    load_flat(run.module, weights, run.spec)
+    run.network.weights.load(weights)
     outcome = train_locally(
-        run.module,
+        run.network.module,
         run.job,
         run.training_data,
         RoundOfTraining(
@@ -156,7 +155,7 @@ def _train(
         ),
         pick_device(),
     )
-    update = flat_from_module(run.module)
+    update = run.network.weights.flat()
     update -= weights
     run.note_activity(
         round=header.round,
@@ -187,15 +186,14 @@ def _evaluate(
 def _weights(run: OpenRun, arrays: Arrays, name: str) -> NDArray[np.float32]:
     if name not in arrays:
         raise WeightsMismatchError(f"the message has no array {name!r}")
-    return run.spec.verify_flat(arrays[name])
+    return run.network.spec.verify_flat(arrays[name])
 
 
 def _sums(run: OpenRun, weights: NDArray[np.float32], split: "Split") -> NDArray[np.int64]:
     from fedward_client.training.evaluation import evaluate_split
-    from fedward_common.models.flat_vector import load_flat
 
-    load_flat(run.module, weights, run.spec)
-    return evaluate_split(run.module, run.job, run.view, split).to_vector()
+    run.network.weights.load(weights)
+    return evaluate_split(run.network.module, run.job, run.view, split).to_vector()
 
 
 def refusal_code(error: Exception) -> str:

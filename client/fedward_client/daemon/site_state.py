@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from fedward_client.training.local_training import TrainingData
+    from fedward_common.models.flat_vector import ModuleWeights
 
 _MANIFEST = "manifest.cbor"
 
@@ -46,6 +47,15 @@ class SiteSettings:
     cohort: str
 
 
+@dataclass(frozen=True)
+class Network:
+    """A network on this process's device, with its spec and its weights as one vector."""
+
+    module: "torch.nn.Module"
+    spec: ParameterSpec
+    weights: "ModuleWeights"
+
+
 @dataclass
 class OpenRun:
     """One accepted run and what this process needs to work on it."""
@@ -55,8 +65,7 @@ class OpenRun:
     job: Job
     folder: Path
     view: JobView
-    module: "torch.nn.Module"
-    spec: ParameterSpec
+    network: "Network"
 
     @functools.cached_property
     def training_data(self) -> "TrainingData":
@@ -124,12 +133,12 @@ class OpenSite:
         if manifest.run in self.runs:
             return self.runs[manifest.run]
         job = manifest.job
-        module, spec = network_of(job)
-        if spec.hash != manifest.parameter_spec_sha256:
+        network = network_of(job)
+        if network.spec.hash != manifest.parameter_spec_sha256:
             raise WeightsMismatchError("the manifest names another architecture")
         folder.mkdir(parents=True, exist_ok=True)
         run = OpenRun(
-            manifest, hash_of_manifest(manifest_bytes), job, folder, self._view(job), module, spec
+            manifest, hash_of_manifest(manifest_bytes), job, folder, self._view(job), network
         )
         self.runs[manifest.run] = run
         return run
@@ -143,20 +152,21 @@ class OpenSite:
 
 
 _sites: dict[Path, OpenSite] = {}
-_networks: "dict[str, tuple[torch.nn.Module, ParameterSpec]]" = {}
+_networks: dict[str, Network] = {}
 
 
-def network_of(job: Job) -> "tuple[torch.nn.Module, ParameterSpec]":
+def network_of(job: Job) -> Network:
     """Give the process's one network of an architecture; its weights are whoever used it last's."""
     from fedward_client.training.local_training import pick_device
     from fedward_common.models.catalogue import architecture_of
-    from fedward_common.models.flat_vector import spec_of
+    from fedward_common.models.flat_vector import ModuleWeights, spec_of
     from fedward_common.models.registry import build_model
 
     key = repr((architecture_of(job), job.model.options, job.data.image_size, job.model.frozen))
     if key not in _networks:
-        module = build_model(job)
-        _networks[key] = (module.to(pick_device()), spec_of(module, architecture_of(job)))
+        module = build_model(job).to(pick_device())
+        spec = spec_of(module, architecture_of(job))
+        _networks[key] = Network(module, spec, ModuleWeights(module, spec))
     return _networks[key]
 
 

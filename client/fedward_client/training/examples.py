@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from fedward_client.daemon.site_state import OpenRun, open_site
 from fedward_client.training.evaluation import predict
 from fedward_common.errors import UnverifiedMessageError
-from fedward_common.models.flat_vector import load_flat
 
 
 def example_predictions(
@@ -33,12 +32,12 @@ def example_predictions(
     cases = _chosen(opened, count)
     if not cases.size:
         return []
-    load_flat(opened.module, weights, opened.spec)
-    opened.module.eval()
+    opened.network.weights.load(weights)
+    opened.network.module.eval()
     examples = []
     with torch.inference_mode():
         for case in cases:
-            logits, _ = predict(opened.module, opened.view, np.array([case]))
+            logits, _ = predict(opened.network.module, opened.view, np.array([case]))
             examples.append(_example(opened, int(case), logits[0].cpu()))
     return examples
 

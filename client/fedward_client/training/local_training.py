@@ -90,17 +90,19 @@ def train_locally(
             spoiled), or `NO_TRAINING_PATIENTS`.
         ConfigurationError: `model.frozen` fits no layer.
     """
-    module.to(device).train()
+    if next(module.parameters()).device.type != device.type:
+        module.to(device)
+    module.train()
+    started = clock()
     steps = _Steps(module, job, data, round_, device)
     num_steps = job.training.local_steps
     first_step = (round_.round_number - 1) * num_steps
     total_loss = torch.zeros((), device=device)
-    started = clock()
     with _seeded_dropout(derive_seed(round_.seed, "dropout", round_.round_number), device):
         for step in range(first_step, first_step + num_steps):
             total_loss += steps.take(step)
     # The one wait for the device in a round: a NaN anywhere stays in the sum.
-    _verify_finite(module, total_loss, round_.round_number)
+    steps.verify_finite(total_loss, round_.round_number)
     return TrainingOutcome(num_steps, clock() - started)
 
 
@@ -157,6 +159,20 @@ class _Steps:
         self._scaler.update()
         return loss.detach()
 
+    def verify_finite(self, total_loss: Tensor, round_number: int) -> None:
+        """Check losses and trained weights; their common norm is finite only if every value is.
+
+        Raises:
+            TrainingError: `NON_FINITE`.
+        """
+        values = [total_loss, *(tensor.detach() for tensor in self._trainable)]
+        if not torch.isfinite(torch.nn.utils.get_total_norm(values)):
+            raise TrainingError(
+                f"round {round_number}: the training loss or a weight is NaN or infinite",
+                hint="lower training.optimizer.learning_rate, or switch mixed_precision off",
+                code="NON_FINITE",
+            )
+
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         cases = self._patients.batch(step)
         images = torch.from_numpy(self._images[cases]).to(self._device)
@@ -192,15 +208,3 @@ def _seeded_dropout(seed: int, device: torch.device) -> Iterator[None]:
         if on_cuda:
             torch.cuda.manual_seed(seed)
         yield
-
-
-def _verify_finite(module: nn.Module, total_loss: Tensor, round_number: int) -> None:
-    finite = torch.isfinite(total_loss)
-    for tensor in (*module.parameters(), *module.buffers()):
-        finite = finite & torch.isfinite(tensor.detach()).all()
-    if not finite:
-        raise TrainingError(
-            f"round {round_number}: the training loss or a weight is NaN or infinite",
-            hint="lower training.optimizer.learning_rate, or switch mixed_precision off",
-            code="NON_FINITE",
-        )

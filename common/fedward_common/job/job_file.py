@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fedward_common.errors import ConfigurationError
 from fedward_common.job.checks import require
 from fedward_common.job.sections import (
     DataSection,
@@ -149,13 +150,22 @@ def read_job(path: Path, overrides: list[str] | None = None) -> Job:
     """Read a job file, with `--set key=value` overrides applied before it is checked.
 
     `model.start`, where it names a file, is taken relative to the job file's folder.
+
+    Raises:
+        ConfigurationError: One line that names the file or the key, and a hint.
     """
     job = job_from_table(with_overrides(read_toml(path), overrides or []))
     start = job.model.start
     if start == "random" or Path(start).is_absolute():
         return job
-    model = dataclasses.replace(job.model, start=str((path.parent / start).resolve()))
-    return dataclasses.replace(job, model=model)
+    try:
+        resolved = (path.parent / start).resolve()
+    # pathlib's words for a loop of links and for a NUL byte.
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigurationError(
+            f"model.start is {start!r}, which is no path", hint='write "random" or a file\'s path'
+        ) from error
+    return dataclasses.replace(job, model=dataclasses.replace(job.model, start=str(resolved)))
 
 
 def table_of_job(job: Job) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class ScheduleSection:
         require_between(f"{at}.warmup_rounds", self.warmup_rounds, 0, 100_000)
         require(
             self.name != "exponential" or self.final_fraction > 0,
-            f"{at}.final_fraction", "is 0", "exponential decay never gets to 0: take a share above 0",
+            f"{at}.final_fraction", "is 0", "exponential decay never gets there: a share above 0",
         )  # fmt: skip
 
 

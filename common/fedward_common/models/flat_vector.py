@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fedward_common.errors import WeightsMismatchError
 from fedward_common.models.parameter_spec import FlatWeights, ParameterSpec, TensorSpec
 
-__all__ = ["FlatWeights", "flat_from_module", "load_flat", "spec_of"]
+__all__ = ["FlatWeights", "ModuleWeights", "flat_from_module", "load_flat", "spec_of"]
 
 
 def spec_of(module: nn.Module, architecture: str) -> ParameterSpec:
@@ -35,9 +35,64 @@ def spec_of(module: nn.Module, architecture: str) -> ParameterSpec:
     return ParameterSpec(architecture, tuple(tensors))
 
 
+class ModuleWeights:
+    """A module's weights as one vector, its tensors looked up once.
+
+    For whoever loads and flattens every round: walking a module's tree costs more than the copy.
+
+    Args:
+        module: Stays on its device and keeps its tensors.
+        spec: As `spec_of` gave it for such a module.
+
+    Raises:
+        WeightsMismatchError: The module is another than the spec's.
+    """
+
+    def __init__(self, module: nn.Module, spec: ParameterSpec) -> None:
+        targets = list(_named_tensors(module))
+        if [(name, tuple(tensor.shape)) for name, tensor in targets] != [
+            (tensor.name, tensor.shape) for tensor in spec.tensors
+        ]:
+            found = spec_of(module, spec.architecture)
+            raise WeightsMismatchError(
+                f"the module is no {spec.architecture}: {spec.difference(found)}",
+                hint="build it from the same job as the weights",
+            )
+        self._spec = spec
+        self._tensors = [tensor.detach() for _, tensor in targets]
+
+    def load(self, vector: FlatWeights) -> None:
+        """Overwrite the weights in place, on whatever device they are.
+
+        Args:
+            vector: Shape (spec.num_parameters,); may be read-only.
+
+        Raises:
+            WeightsMismatchError: The vector is unusable; the module is unchanged.
+        """
+        self._spec.verify_flat(vector)
+        begin = 0
+        for tensor in self._tensors:
+            end = begin + tensor.numel()
+            _overwrite(tensor, vector[begin:end].reshape(tensor.shape))
+            begin = end
+
+    def flat(self) -> FlatWeights:
+        """Copy the weights into a new vector on the CPU."""
+        return _flat_of(self._tensors)
+
+
 def flat_from_module(module: nn.Module) -> FlatWeights:
     """Copy a module's weights into a new vector on the CPU."""
-    tensors = [tensor.detach() for _, tensor in _named_tensors(module)]
+    return _flat_of([tensor.detach() for _, tensor in _named_tensors(module)])
+
+
+def load_flat(module: nn.Module, vector: FlatWeights, spec: ParameterSpec) -> None:
+    """Overwrite a module's weights in place, as `ModuleWeights.load` does."""
+    ModuleWeights(module, spec).load(vector)
+
+
+def _flat_of(tensors: list[Tensor]) -> FlatWeights:
     vector = np.empty(sum(tensor.numel() for tensor in tensors), dtype=np.float32)
     begin = 0
     for tensor in tensors:
@@ -45,32 +100,6 @@ def flat_from_module(module: nn.Module) -> FlatWeights:
         vector[begin:end] = tensor.cpu().numpy().reshape(-1)
         begin = end
     return vector
-
-
-def load_flat(module: nn.Module, vector: FlatWeights, spec: ParameterSpec) -> None:
-    """Overwrite a module's weights in place, on whatever device they are.
-
-    Args:
-        module: A module of this spec.
-        vector: Shape (spec.num_parameters,); may be read-only.
-        spec: As `spec_of` gave it for such a module.
-
-    Raises:
-        WeightsMismatchError: The vector is unusable or the module is another; it is unchanged.
-    """
-    spec.verify_flat(vector)
-    targets = list(_named_tensors(module))
-    if [(name, tuple(tensor.shape)) for name, tensor in targets] != [
-        (tensor.name, tensor.shape) for tensor in spec.tensors
-    ]:
-        found = spec_of(module, spec.architecture)
-        raise WeightsMismatchError(
-            f"the module is no {spec.architecture}: {spec.difference(found)}",
-            hint="build it from the same job as the weights",
-        )
-    views = spec.views_of(vector)
-    for name, target in targets:
-        _overwrite(target.detach(), views[name])
 
 
 def _overwrite(target: Tensor, values: FlatWeights) -> None:

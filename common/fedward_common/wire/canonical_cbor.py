@@ -6,6 +6,7 @@ bytes, so what was decoded is encoded again and must give the same bytes.
 """
 
 import math
+import re
 from typing import Any
 
 import cbor2
@@ -15,6 +16,7 @@ from fedward_common.errors import MalformedMessageError
 Plain = dict[str, Any] | list[Any] | int | float | str | bytes | bool | None
 
 MAX_DEPTH = 12
+_CONTAINER_HEADS = re.compile(rb"[\x80-\xdf]{%d}" % (4 * MAX_DEPTH + 1))
 MAX_MESSAGE_BYTES = 1 << 20
 
 
@@ -53,11 +55,8 @@ def decode_canonically(unverified: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES)
 def _refuse_deep_nesting(unverified: bytes) -> None:
     # Containers nest one byte at a time; a run of container heads longer than any real message's
     # depth is refused before a recursive decoder sees it.
-    run = 0
-    for byte in unverified[:4096]:
-        run = run + 1 if 0x80 <= byte <= 0xDF else 0
-        if run > 4 * MAX_DEPTH:
-            raise MalformedMessageError("nested too deep")
+    if _CONTAINER_HEADS.search(unverified[:4096]):
+        raise MalformedMessageError("nested too deep")
 
 
 def _check_plain(value: Any, depth: int) -> None:

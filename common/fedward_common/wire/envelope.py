@@ -8,7 +8,7 @@ for another request.
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,10 +68,17 @@ class Subject:
     attempt: int = 0
 
 
+def little_endian(
+    array: NDArray[np.float32] | NDArray[np.int64],
+) -> NDArray[np.float32] | NDArray[np.int64]:
+    """Give the array contiguous and in the byte order of the wire; itself where it is so."""
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+
+
 def hash_of_array(array: NDArray[np.float32] | NDArray[np.int64]) -> str:
     """SHA-256 of dtype, shape and little-endian content."""
     digest = hashlib.sha256(f"{array.dtype.name}:{array.shape}:".encode())
-    digest.update(np.ascontiguousarray(array).data)
+    digest.update(little_endian(array).data)
     return digest.hexdigest()
 
 
@@ -106,7 +113,7 @@ def sign_envelope(
         body_sha256=hashlib.sha256(body).hexdigest(),
         arrays_sha256=arrays_sha256,
     )
-    header_bytes = encode_canonically(dataclasses.asdict(header))
+    header_bytes = encode_canonically(dict(vars(header)))
     return Envelope(header_bytes, body, key.sign(header_bytes, context=_CONTEXT))
 
 
@@ -126,15 +133,22 @@ def read_header(unverified: Envelope) -> Header:
     return header
 
 
-def verify_envelope(unverified: Envelope, arrays: Arrays, key: VerifyingKey) -> Header:
+def verify_envelope(
+    unverified: Envelope, arrays: Arrays, key_of: Callable[[Header], VerifyingKey]
+) -> Header:
     """Check signature, body and arrays of a message against the key of its claimed sender.
+
+    Args:
+        unverified: What came.
+        arrays: What came beside it.
+        key_of: Gives the key that must have signed a header, or raises if nobody may send it.
 
     Raises:
         MalformedMessageError: The header is not canonical.
         UnverifiedMessageError: Signature, body or an array does not fit.
     """
     header = read_header(unverified)
-    key.verify(unverified.signature, unverified.header_bytes, context=_CONTEXT)
+    key_of(header).verify(unverified.signature, unverified.header_bytes, context=_CONTEXT)
     if hashlib.sha256(unverified.body).hexdigest() != header.body_sha256:
         raise UnverifiedMessageError("the body is not the one that was signed")
     if hashes_of_arrays(arrays) != header.arrays_sha256:

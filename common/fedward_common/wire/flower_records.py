@@ -12,7 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from fedward_common.errors import MalformedMessageError
-from fedward_common.wire.envelope import ALLOWED_DTYPES, Arrays, Envelope
+from fedward_common.wire.envelope import ALLOWED_DTYPES, Arrays, Envelope, little_endian
 
 ConfigValue = (
     int
@@ -37,7 +37,7 @@ if sys.byteorder != "little":
 
 def array_record(arrays: Arrays) -> ArrayRecord:
     """Copy each array's bytes once; a coordinator shares the record among all sites."""
-    return ArrayRecord({name: _raw_array(array.tobytes(), array.dtype.name, array.shape)
+    return ArrayRecord({name: _raw_array(little_endian(array).tobytes(), array.dtype.name, array.shape)
                         for name, array in arrays.items()})  # fmt: skip
 
 
@@ -85,11 +85,10 @@ def _array_of(unverified: Array) -> "NDArray[np.float32] | NDArray[np.int64]":
     if unverified.stype != _RAW or unverified.dtype not in ALLOWED_DTYPES:
         raise MalformedMessageError("an array is not of raw float32 or int64")
     dtype = np.dtype(np.float32 if unverified.dtype == "float32" else np.int64)
-    count = 1
-    for length in unverified.shape:
-        if length < 0:
-            raise MalformedMessageError("an array has a negative length")
-        count *= length
-    if len(unverified.shape) > 8 or count * dtype.itemsize != len(unverified.data):
+    shape = tuple(unverified.shape)
+    if len(shape) > 8 or any(not 0 <= length < 2**48 for length in shape):
+        raise MalformedMessageError("an array's lengths are negative, too large or too many")
+    # An empty array may claim the most where numpy multiplies the other lengths.
+    if math.prod(shape) * dtype.itemsize != len(unverified.data) or _is_empty_giant(shape):
         raise MalformedMessageError("an array's shape does not fit its bytes")
     return np.frombuffer(unverified.data, dtype=dtype).reshape(unverified.shape)

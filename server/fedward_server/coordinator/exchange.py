@@ -19,8 +19,8 @@ from fedward_common.wire import messages
 from fedward_common.wire.envelope import (
     Arrays,
     Envelope,
+    Header,
     Subject,
-    read_header,
     sign_envelope,
     verify_envelope,
     verify_subject,
@@ -173,10 +173,13 @@ class Exchange:
         subject: Subject,
         site: SiteId | None,
     ) -> Answer | Failure:
-        claimed = SiteId(read_header(envelope).sender)
-        if claimed not in self._roster or (site is not None and claimed != site):
-            raise UnverifiedMessageError("the answer is not from the site that was asked")
-        header = verify_envelope(envelope, arrays, self._roster[claimed])
+        def key_of(header: Header) -> VerifyingKey:
+            if header.sender not in self._roster or site not in (None, header.sender):
+                raise UnverifiedMessageError("the answer is not from the site that was asked")
+            return self._roster[SiteId(header.sender)]
+
+        header = verify_envelope(envelope, arrays, key_of)
+        claimed = SiteId(header.sender)
         verify_subject(header, subject, recipient=COORDINATOR)
         if header.in_reply_to != sent.envelope_sha256:
             raise UnverifiedMessageError("the answer belongs to another request", code="REPLAY")
