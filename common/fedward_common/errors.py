@@ -86,6 +86,13 @@ class LockedError(FedwardError):
     code = "LOCKED"
 
 
+class StoppedError(FedwardError):
+    """A person stopped the work."""
+
+    code = "STOPPED"
+    exit_code = 130
+
+
 class DiskFullError(FedwardError):
     """No space is left; what was committed before is intact."""
 

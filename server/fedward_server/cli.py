@@ -13,8 +13,6 @@ import typer
 
 from fedward_common.errors import FedwardError
 
-EXIT_INTERRUPTED = 130
-
 app = typer.Typer(
     help="Federated learning across hospitals: images stay, a jointly trained model leaves.\n\n"
     "Try it: fedward demo --out demo-out",
@@ -174,6 +172,3 @@ def main() -> None:
         if error.hint:
             typer.echo(f"hint: {error.hint}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("stopped; what was committed is kept: go on with --resume", err=True)
-        sys.exit(EXIT_INTERRUPTED)

@@ -5,7 +5,6 @@ run this site accepted. Answers carry what the design's table allows and nothing
 leaves as its code.
 """
 
-import logging
 import time
 import traceback
 from typing import TYPE_CHECKING
@@ -36,8 +35,6 @@ from fedward_common.wire.envelope import (
 
 if TYPE_CHECKING:
     from fedward_client.cohorts.source import Split
-
-_log = logging.getLogger("fedward.site")
 
 Answered = tuple[messages.Message, dict[str, NDArray[np.float32] | NDArray[np.int64]]]
 
@@ -74,7 +71,7 @@ def _verify_addressee(site: OpenSite, header: Header) -> None:
 def _log_refusal(site: OpenSite, header: Header, error: Exception) -> None:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     code = error.code if isinstance(error, FedwardError) else type(error).__name__
-    _log.warning(
+    site.log.warning(
         "%s: %s in round %d: %s (%s:%d)",
         site.site_id, header.kind, header.round, code, frame.name, frame.lineno or 0,
     )  # fmt: skip

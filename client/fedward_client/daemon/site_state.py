@@ -7,6 +7,7 @@ run. What is kept in memory is only faster to reach: the decoded job view and th
 
 import functools
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +151,11 @@ class OpenSite:
         write_atomically(self.home.reports / f"cohort-{self.cohort}.json", report.encode())
         return view
 
+    @property
+    def log(self) -> logging.Logger:
+        """The site's own log, in its home."""
+        return logging.getLogger(f"fedward.site.{self.home.folder.name}")
+
 
 _sites: dict[Path, OpenSite] = {}
 _networks: dict[str, Network] = {}
@@ -181,7 +187,17 @@ def open_site(folder: Path) -> OpenSite:
     return _sites[folder]
 
 
+def _log_to(file: Path) -> None:
+    """Let this site's refusals be read in its home; lines carry codes and places, no messages."""
+    handler = logging.FileHandler(file, delay=True, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    site_log = logging.getLogger(f"fedward.site.{file.parent.name}")
+    site_log.propagate = False
+    site_log.addHandler(handler)
+
+
 def _read_site(home: SiteHome) -> OpenSite:
+    _log_to(home.folder / "site.log")
     settings = from_table(SiteSettings, read_toml(home.settings_file))
     try:
         key = SigningKey.from_raw(bytes.fromhex((home.trust / "site.key").read_text()))

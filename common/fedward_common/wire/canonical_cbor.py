@@ -2,11 +2,11 @@
 
 Deterministic CBOR (RFC 8949 section 4.2) of plain values: text keys, integers of 64 bits, floats,
 text, bytes, booleans, null, lists. cbor2 alone takes duplicate keys, unsorted maps and trailing
-bytes, so what was decoded is encoded again and must give the same bytes.
+bytes, so what was decoded is encoded again and must give the same bytes. Tags, indefinite lengths
+and deep nesting never get to cbor2, which would recurse or build dates and regular expressions.
 """
 
 import math
-import re
 from typing import Any
 
 import cbor2
@@ -16,8 +16,10 @@ from fedward_common.errors import MalformedMessageError
 Plain = dict[str, Any] | list[Any] | int | float | str | bytes | bool | None
 
 MAX_DEPTH = 12
-_CONTAINER_HEADS = re.compile(rb"[\x80-\xdf]{%d}" % (4 * MAX_DEPTH + 1))
 MAX_MESSAGE_BYTES = 1 << 20
+
+# Major types, RFC 8949 section 3.1.
+_BYTES, _TEXT, _LIST, _MAP, _TAG = 2, 3, 4, 5, 6
 
 
 def encode_canonically(value: Plain) -> bytes:
@@ -27,7 +29,10 @@ def encode_canonically(value: Plain) -> bytes:
         MalformedMessageError: It holds something that is not plain.
     """
     _check_plain(value, MAX_DEPTH)
-    return cbor2.dumps(value, canonical=True)
+    try:
+        return cbor2.dumps(value, canonical=True)
+    except UnicodeEncodeError as error:
+        raise MalformedMessageError("a text has no UTF-8 form") from error
 
 
 def decode_canonically(unverified: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES) -> Any:
@@ -38,7 +43,7 @@ def decode_canonically(unverified: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES)
     """
     if len(unverified) > max_bytes:
         raise MalformedMessageError(f"{len(unverified)} bytes came, at most {max_bytes} are taken")
-    _refuse_deep_nesting(unverified)
+    _check_structure(unverified)
     try:
         value = cbor2.loads(unverified)
         _check_plain(value, MAX_DEPTH)
@@ -52,11 +57,40 @@ def decode_canonically(unverified: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES)
     return value
 
 
-def _refuse_deep_nesting(unverified: bytes) -> None:
-    # Containers nest one byte at a time; a run of container heads longer than any real message's
-    # depth is refused before a recursive decoder sees it.
-    if _CONTAINER_HEADS.search(unverified[:4096]):
-        raise MalformedMessageError("nested too deep")
+def _check_structure(unverified: bytes) -> None:
+    """Walk the heads without recursion: their lengths fit, and nothing is tagged or too deep."""
+    position = 0
+    left_in = [1]
+    while left_in:
+        if left_in[-1] == 0:
+            left_in.pop()
+            continue
+        left_in[-1] -= 1
+        major, argument, position = _head_at(unverified, position)
+        if major in (_BYTES, _TEXT):
+            position += argument
+        elif major in (_LIST, _MAP):
+            if len(left_in) > MAX_DEPTH:
+                raise MalformedMessageError("nested too deep")
+            left_in.append(argument if major == _LIST else 2 * argument)
+        elif major == _TAG:
+            raise MalformedMessageError("a tag is not a plain value")
+    if position != len(unverified):
+        raise MalformedMessageError("the bytes end too early or too late")
+
+
+def _head_at(unverified: bytes, position: int) -> tuple[int, int, int]:
+    """Give the major type, the argument and where the head ends (RFC 8949 section 3)."""
+    if position >= len(unverified):
+        raise MalformedMessageError("the bytes end too early or too late")
+    major, short = divmod(unverified[position], 32)
+    position += 1
+    if short < 24:
+        return major, short, position
+    if short > 27:
+        raise MalformedMessageError("a length is indefinite or reserved")
+    end = position + (1 << (short - 24))
+    return major, int.from_bytes(unverified[position:end], "big"), end
 
 
 def _check_plain(value: Any, depth: int) -> None:

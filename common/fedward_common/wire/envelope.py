@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +69,7 @@ class Subject:
     attempt: int = 0
 
 
-def little_endian(
-    array: NDArray[np.float32] | NDArray[np.int64],
-) -> NDArray[np.float32] | NDArray[np.int64]:
+def little_endian(array: NDArray[Any]) -> NDArray[Any]:
     """Give the array contiguous and in the byte order of the wire; itself where it is so."""
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
 

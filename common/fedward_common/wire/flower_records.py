@@ -5,6 +5,7 @@ little-endian bytes (Flower sends these in chunks), never in numpy's own file fo
 back without a copy.
 """
 
+import math
 import sys
 
 import numpy as np
@@ -37,8 +38,12 @@ if sys.byteorder != "little":
 
 def array_record(arrays: Arrays) -> ArrayRecord:
     """Copy each array's bytes once; a coordinator shares the record among all sites."""
-    return ArrayRecord({name: _raw_array(little_endian(array).tobytes(), array.dtype.name, array.shape)
-                        for name, array in arrays.items()})  # fmt: skip
+    return ArrayRecord(
+        {
+            name: _raw_array(little_endian(array).tobytes(), array.dtype.name, array.shape)
+            for name, array in arrays.items()
+        }
+    )
 
 
 def array_record_of_buffers(buffers: dict[str, bytes]) -> ArrayRecord:
@@ -86,9 +91,12 @@ def _array_of(unverified: Array) -> "NDArray[np.float32] | NDArray[np.int64]":
         raise MalformedMessageError("an array is not of raw float32 or int64")
     dtype = np.dtype(np.float32 if unverified.dtype == "float32" else np.int64)
     shape = tuple(unverified.shape)
-    if len(shape) > 8 or any(not 0 <= length < 2**48 for length in shape):
-        raise MalformedMessageError("an array's lengths are negative, too large or too many")
-    # An empty array may claim the most where numpy multiplies the other lengths.
-    if math.prod(shape) * dtype.itemsize != len(unverified.data) or _is_empty_giant(shape):
+    if len(shape) > 8 or any(length < 0 for length in shape):
+        raise MalformedMessageError("an array has a negative length, or too many dimensions")
+    if math.prod(shape) * dtype.itemsize != len(unverified.data):
         raise MalformedMessageError("an array's shape does not fit its bytes")
-    return np.frombuffer(unverified.data, dtype=dtype).reshape(unverified.shape)
+    try:
+        return np.frombuffer(unverified.data, dtype=dtype).reshape(shape)
+    # An empty array whose other lengths are more than numpy counts.
+    except (ValueError, OverflowError) as error:
+        raise MalformedMessageError("an array's shape is too large") from error

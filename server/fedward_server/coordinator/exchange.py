@@ -5,6 +5,7 @@ the next is pulled, so the coordinator never holds more than one. Whatever is wr
 (late, unsigned, malformed, a refusal) becomes a `Failure` with a code; the others go on.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ NODE_UNAVAILABLE = "NODE_UNAVAILABLE"
 UNEXPECTED_ANSWER = "UNEXPECTED_ANSWER"
 
 _POLL_SECONDS = 0.2
+# A code goes into the journal and the report, so a peer's text never does.
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,59}")
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,13 @@ class Exchange:
         self, question: Question, sites: list[SiteId], deadline_seconds: float
     ) -> Iterator[Answer | Failure]:
         """Ask these sites and give each one's answer or failure, in the order of `sites`."""
-        sent = {s: self._push(question, self._nodes[s], recipient=s) for s in sites}
+        there = [site for site in sites if site in self._nodes]
+        sent = {s: self._push(question, self._nodes[s], recipient=s) for s in there}
         ends = self._clock.now_seconds() + deadline_seconds
         for site in sites:
+            if site not in sent:  # no node answered for it when the run went on
+                yield Failure(site, NODE_UNAVAILABLE)
+                continue
             outcome = self._await(sent[site], question, ends, site)
             yield Failure(site, LATE) if outcome is None else outcome
 
@@ -157,8 +164,8 @@ class Exchange:
         # An error that the link made carries no site; who was asked is known from the request.
         if reply.has_error():
             code = reply.error.reason or ""
-            known = code if code.isupper() and code.replace("_", "").isalnum() else ""
-            return Failure(site or SiteId(""), known or NODE_UNAVAILABLE)
+            known = code if _CODE.fullmatch(code) else NODE_UNAVAILABLE
+            return Failure(site or SiteId(""), known)
         try:
             envelope, arrays = envelope_of(reply.content)
             return self._opened(envelope, arrays, sent, question.subject, site)
@@ -185,7 +192,7 @@ class Exchange:
             raise UnverifiedMessageError("the answer belongs to another request", code="REPLAY")
         message = messages.decode_message(header.kind, envelope.body)
         if isinstance(message, messages.Refusal):
-            if not message.code.replace("_", "").isalnum():
+            if not _CODE.fullmatch(message.code):
                 raise MalformedMessageError("a refusal's code is capital letters and '_'")
-            return Failure(claimed, message.code[:60])
+            return Failure(claimed, message.code)
         return Answer(claimed, message, arrays)

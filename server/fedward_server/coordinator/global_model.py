@@ -55,10 +55,11 @@ class GlobalModel:
         blocks = [slice(at, at + _BLOCK) for at in range(0, update.size, _BLOCK)]
         if not all(np.isfinite(update[block]).all() for block in blocks):
             raise UnusableUpdateError("an update holds NaN or infinity")
-        for block in blocks:
-            part = self._scratch[: update[block].size]
-            np.multiply(update[block], np.float32(weight), out=part)
-            self._sum[block] += part
+        with np.errstate(over="ignore", invalid="ignore"):  # found by `commit_round`
+            for block in blocks:
+                part = self._scratch[: update[block].size]
+                np.multiply(update[block], np.float32(weight), out=part)
+                self._sum[block] += part
         self._total_weight += weight
 
     def commit_round(self) -> None:
@@ -68,9 +69,10 @@ class GlobalModel:
             UnusableUpdateError: The result is not finite; the weights stay as they were.
         """
         step = self._sum
-        step *= np.float32(1 / self._total_weight)
-        self.optimizer.turn_into_step(step)
-        step += np.frombuffer(self.weights, dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            step *= np.float32(1 / self._total_weight)
+            self.optimizer.turn_into_step(step)
+            step += np.frombuffer(self.weights, dtype=np.float32)
         if not np.isfinite(step).all():
             raise UnusableUpdateError(
                 "the sum of the updates is not finite", hint="lower the learning rates"

@@ -34,12 +34,15 @@ class PooledSums:
         return cls(task, empty_sums(task))
 
     def checked(self, unverified: NDArray[Any]) -> Sums:
-        """Read one site's vector.
+        """Read one site's vector, which can then be added.
 
         Raises:
-            MalformedMessageError: It is no vector of sums of this task.
+            MalformedMessageError: It is no vector of sums of this task, or with those before it
+                there would be more cases than possible.
         """
-        return sums_from_vector(np.asarray(unverified), self.task)
+        sums = sums_from_vector(np.asarray(unverified), self.task)
+        merged(self.sums, sums)
+        return sums
 
     def add(self, site: str, sums: Sums) -> None:
         """Merge one site's sums."""

@@ -82,9 +82,8 @@ class RoundLoop:
         if self.history.finished:
             return self.history
         self._accept()
-        while self.history.round < self._job.job.rounds and not self.history.stopped_early:
+        while self._goes_on():
             self._run_round(self.history.round + 1)
-            self._stop_if_no_better()
         self._evaluate_last_round()
         self._evaluate_on_test()
         self._record("run.finished", seconds=self._seconds())
@@ -143,15 +142,17 @@ class RoundLoop:
                 accepted[outcome.site] = self._terms(outcome.site, outcome.message)
             else:
                 failures.append(_failure(outcome, 0, 0))
-        if not self.history.accepted:
-            self._record("run.accepted", accepted=accepted, failures=failures)
-        self._observer.accepted(self.history.accepted, failures)
-        if not any(terms["trains"] for terms in self.history.accepted.values()):
+        # Recorded only with a quorum: else sites that are mended later could never join the run.
+        terms = self.history.accepted or accepted
+        if not any(site["trains"] for site in terms.values()):
             codes = ", ".join(f"{f['site']}: {f['code']}" for f in failures)
             raise QuorumError(
                 f"no site can train ({codes})", hint="see the reports in the sites' home folders"
             )
-        self._require_quorum([s for s in accepted if self.history.accepted.get(s)], "the run", ())
+        self._require_quorum([s for s in accepted if s in terms], "the run", failures, terms)
+        if not self.history.accepted:
+            self._record("run.accepted", accepted=accepted, failures=failures)
+        self._observer.accepted(terms, failures)
 
     def _terms(self, site: SiteId, reply: messages.ManifestReply) -> dict[str, Any]:
         strategy = self._job.strategy
@@ -166,9 +167,13 @@ class RoundLoop:
         }
 
     def _require_quorum(
-        self, present: list[str], what: str, failures: tuple[dict[str, Any], ...]
+        self,
+        present: list[str],
+        what: str,
+        failures: list[dict[str, Any]],
+        accepted: Mapping[str, Any],
     ) -> None:
-        quorum, accepted = self._job.quorum, self.history.accepted
+        quorum = self._job.quorum
         trainers = {s: t for s, t in accepted.items() if t["trains"]}
         there = [s for s in present if s in trainers]
         total = sum(t["band_low"] for t in trainers.values())
@@ -193,7 +198,8 @@ class RoundLoop:
             pooled = PooledSums.empty(self._job.task)
             participants, failures = self._train(number, attempt, pooled)
             try:
-                self._require_quorum(participants, f"round {number}", tuple(failures))
+                what = f"round {number}"
+                self._require_quorum(participants, what, failures, self.history.accepted)
             except QuorumError:
                 self._record("round.abandoned", round=number, attempt=attempt, failures=failures)
                 if attempt == attempts:
@@ -305,11 +311,16 @@ class RoundLoop:
                 evaluation["round"], evaluation["figures"], best=best is not None
             )
 
-    def _stop_if_no_better(self) -> None:
+    def _goes_on(self) -> bool:
+        """Decide before each round, so that a run killed after a commit decides the same."""
+        if self.history.stopped_early or self.history.round >= self._job.job.rounds:
+            return False
         patience = self._job.evaluation.early_stopping_evaluations
         best = self.history.best
-        if should_stop(patience, best["round"] if best else None, self.history.evaluations):
-            self._record("run.stopped-early", round=self.history.round)
+        if not should_stop(patience, best["round"] if best else None, self.history.evaluations):
+            return True
+        self._record("run.stopped-early", round=self.history.round)
+        return False
 
     def _evaluate_last_round(self) -> None:
         last = self.history.round

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # A site that missed an evaluation changes whose patients were asked: such a round is not compared.
-_COMPARABLE_SUPPORT = 0.9
+_COMPARABLE_SHARE = 0.9
 _LOWER_IS_BETTER = {"loss"}
 
 
@@ -18,19 +18,26 @@ def is_best(
         figures: The new evaluation, as `Figure.to_dict` gives each.
         evaluations: Those before, each with its `figures`.
     """
-    value, support = figures[metric]["value"], figures[metric]["support"]
+    value, asked = figures[metric]["value"], _num_patients(figures)
     if value is None:
         return False
-    before = [
-        e["figures"][metric] for e in evaluations if e["figures"][metric]["value"] is not None
-    ]
-    most = max((f["support"] for f in before), default=0)
-    if support < _COMPARABLE_SUPPORT * most:
+    most = max((_num_patients(e["figures"]) for e in evaluations), default=0)
+    if asked < _COMPARABLE_SHARE * most:
         return False
-    comparable = [f["value"] for f in before if f["support"] >= _COMPARABLE_SUPPORT * support]
+    comparable = [
+        e["figures"][metric]["value"]
+        for e in evaluations
+        if e["figures"][metric]["value"] is not None
+        and _num_patients(e["figures"]) >= _COMPARABLE_SHARE * asked
+    ]
     if metric in _LOWER_IS_BETTER:
         return all(value < other for other in comparable)
     return all(value > other for other in comparable)
+
+
+def _num_patients(figures: Mapping[str, Any]) -> int:
+    # Of all figures the loss alone counts everybody: a Dice leaves out whom both masks spare.
+    return int(figures["loss"]["support"])
 
 
 def should_stop(

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fedward_common.errors import ConfigurationError
+from fedward_common.errors import ConfigurationError, StoppedError
 from fedward_common.job.job_file import read_job
 from fedward_common.models.catalogue import check_model
 from fedward_common.settings import read_toml
@@ -77,8 +77,14 @@ def simulate_options(options: SimulateOptions, *, table: Console) -> Result:
         engine=Engine(workers, options.threads),
     )
     console = Console(stderr=True)
-    with SimulationProgress(console, job.job.rounds, job.selection_metric) as progress:
-        runs = simulate(plan, progress.observer_of, resume=options.resume)
+    try:
+        with SimulationProgress(console, job.job.rounds, job.selection_metric) as progress:
+            runs = simulate(plan, progress.observer_of, resume=options.resume)
+    except KeyboardInterrupt as interrupt:
+        raise StoppedError(
+            "stopped; every committed round is kept",
+            hint="the same command with --resume goes on",
+        ) from interrupt
     write_outputs(plan.out, runs, examples=options.examples)
     for run in runs:
         print_result(table, run.result)

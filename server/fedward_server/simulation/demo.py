@@ -14,6 +14,7 @@ from rich.console import Console
 from fedward_common.errors import ConfigurationError
 from fedward_server.simulation.command import SimulateOptions, simulate_options
 
+_PATIENTS = (150, 100, 60)
 _JOBS = {"detect": "demo_detect.toml", "outline": "demo_outline.toml"}
 
 
@@ -33,7 +34,7 @@ def run_demo(out: Path, *, json_output: bool) -> None:
     data = out / "hospitals"
     data.mkdir(parents=True)
     _step(console, 1, f"Three hospitals with images of their own, drawn by Fedward: {data}")
-    cohorts_file = make_phantoms(data)
+    cohorts_file = make_phantoms(data, patients_per_hospital=_PATIENTS)
     results = {}
     for number, (name, template) in enumerate(_JOBS.items(), start=2):
         job_file = out / f"{name}.toml"

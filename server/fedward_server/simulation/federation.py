@@ -5,6 +5,7 @@ The federated run, the pooled baseline and each local baseline are all this, wit
 
 import hashlib
 import secrets
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,9 +120,18 @@ def _require_same(setup: RunSetup, federation: Federation) -> None:
 
 
 def run_federation(
-    federation: Federation, engine: Engine, observer: RunObserver
+    federation: Federation,
+    engine: Engine,
+    observer: RunObserver,
+    stop: threading.Event | None = None,
 ) -> tuple[RunSetup, RunHistory]:
     """Run a federation to its end, from wherever its journal stands.
+
+    Args:
+        federation: What to run.
+        engine: How.
+        observer: Who watches.
+        stop: Once set, a run with worker processes ends soon with `StoppedError`.
 
     Raises:
         FedwardError: It cannot go on; the journal keeps what was committed.
@@ -132,7 +142,7 @@ def run_federation(
     history = finished_history(federation.folder)
     if history is not None:
         return setup, history
-    grid = _grid(federation, engine)
+    grid = _grid(federation, engine, stop or threading.Event())
     context = Context(
         run_id=1,
         node_id=1,
@@ -167,7 +177,7 @@ def finished_history(folder: Path) -> RunHistory | None:
     return history if history.finished else None
 
 
-def _grid(federation: Federation, engine: Engine) -> InProcessGrid:
+def _grid(federation: Federation, engine: Engine, stop: threading.Event) -> InProcessGrid:
     configs = node_configs(str(federation.homes[site]) for site in sorted(federation.homes))
     if engine.num_workers == 0:
         return InTurnGrid(configs)
@@ -177,6 +187,7 @@ def _grid(federation: Federation, engine: Engine) -> InProcessGrid:
         threads=engine.threads,
         message_seconds=federation.job.quorum.deadline_seconds,
         clock=SystemClock(),
+        stop=stop,
     )
 
 

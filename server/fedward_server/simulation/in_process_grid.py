@@ -73,6 +73,7 @@ class InProcessGrid(Grid):
         self._configs = configs
         self._ids = itertools.count(1)
         self._waiting: dict[str, Message] = {}
+        self._unanswered: dict[str, int] = {}
 
     @property
     def run(self) -> Run:
@@ -103,9 +104,17 @@ class InProcessGrid(Grid):
         for message in messages:
             message_id = f"m{next(self._ids)}"
             message.metadata.__dict__["_message_id"] = message_id
+            self._forget_older(message.metadata.dst_node_id)
             self._waiting[message_id] = message
+            self._unanswered[message_id] = message.metadata.dst_node_id
             pushed.append(message_id)
         return pushed
+
+    def _forget_older(self, node: int) -> None:
+        """Drop what was pushed to a node before: who asks again no longer waits for that answer."""
+        for message_id in [m for m, of in self._unanswered.items() if of == node]:
+            del self._unanswered[message_id]
+            self._waiting.pop(message_id, None)
 
     @abstractmethod
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
@@ -138,6 +147,7 @@ class InTurnGrid(InProcessGrid):
         for message_id in message_ids:
             message = self._waiting.pop(message_id, None)
             if message is not None:
+                del self._unanswered[message_id]
                 return [self._answer(message)]
         return []
 

@@ -61,6 +61,6 @@ def _examples(run: FinishedRun) -> list[ExamplePrediction]:
             continue
         found = example_side().example_predictions(home, run.setup.manifest.run, run.best, count)
         for number, example in enumerate(found, start=1):
-            title = f"{site}, example {number}"
+            title = f"Example {number}"
             pictures.append(ExamplePrediction(site=site, title=title, **example))
     return pictures[:_MAX_EXAMPLES]

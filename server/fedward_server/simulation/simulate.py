@@ -12,6 +12,7 @@ With several seeds, all but the first three lie in `OUT/seed-N/`, and `OUT/resul
 """
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from fedward_common.atomic_files import full_disk_named, write_atomically
 from fedward_common.crypto.signing import VerifyingKey
-from fedward_common.errors import ConfigurationError, FedwardError
+from fedward_common.errors import ConfigurationError, FedwardError, StoppedError
 from fedward_common.identities import SiteId
 from fedward_common.job.job_file import Job, table_of_job
 from fedward_server.coordinator.checkpoints import CheckpointStore
@@ -178,9 +179,11 @@ def _run_seed(
     setup, history = run_federation(main, plan.engine, observer_of(prefix + FEDERATED))
     finished = _finished(folder, setup, history, homes, side, plan.engine)
     if pooled is not None:
-        alone = _job_of_one_site(plan.job)
+        alone, together = (
+            _job_of_one_site(plan.job, stands_for=count) for count in (1, len(homes.sites))
+        )
         at = folder / "baselines"
-        runs = {POOLED: federation(at / POOLED, alone, pooled, tuple(pooled.sites))}
+        runs = {POOLED: federation(at / POOLED, together, pooled, tuple(pooled.sites))}
         for site in homes.sites:
             runs[site] = federation(at / f"local-{site}", alone, homes, (site,))
         outcomes = _run_baselines(runs, plan.engine, side, prefix, observer_of)
@@ -188,9 +191,17 @@ def _run_seed(
     return finished
 
 
-def _job_of_one_site(job: Job) -> Job:
-    """Give the same work for a federation of one, which has no quorum to wait for."""
-    return replace(job, quorum=replace(job.quorum, required_sites=1, minimum_share=0.0))
+def _job_of_one_site(job: Job, *, stands_for: int = 1) -> Job:
+    """Give the same work for a federation of one, which has no quorum to wait for.
+
+    Where a step takes a number of patients, a site that stands for several takes theirs together,
+    so that pooled training sees as many images as the federation. A sampling rate does so anyway.
+    """
+    training = job.training
+    if training.batch_patients is not None:
+        training = replace(training, batch_patients=training.batch_patients * stands_for)
+    quorum = replace(job.quorum, required_sites=1, minimum_share=0.0)
+    return replace(job, quorum=quorum, training=training)
 
 
 def _finished(
@@ -217,17 +228,16 @@ def _finished(
 def _seconds(
     history: RunHistory, homes: _Homes, side: SiteSide, run: str, engine: Engine
 ) -> dict[str, float]:
-    """Split a run's seconds; work of sites side by side counts once a core."""
+    """Split a run's seconds; where sites work side by side, theirs are those of a mean worker."""
     works = [side.seconds_of_run(home, run) for home in homes.sites.values()]
-    training = sum(work["training"] for work in works)
-    evaluation = sum(work["evaluation"] for work in works)
-    side_by_side = max(1, min(engine.num_workers, len(homes.sites)))
-    busy = (training + evaluation) / side_by_side
+    workers = max(1, min(engine.num_workers, len(homes.sites)))
+    training = sum(work["training"] for work in works) / workers
+    evaluation = sum(work["evaluation"] for work in works) / workers
     return {
         "total": history.seconds,
         "training": training,
         "evaluation": evaluation,
-        "overhead": max(0.0, history.seconds - busy),
+        "overhead": max(0.0, history.seconds - training - evaluation),
     }
 
 
@@ -241,11 +251,15 @@ def _run_baselines(
     """Run one-site federations side by side, each with the threads a site of the main run has."""
     alone = Engine(num_workers=min(1, engine.num_workers), threads=engine.threads)
 
+    stop = threading.Event()
+
     def one(name: str) -> dict[str, Any]:
         label = name if name == POOLED else f"local {name}"
         federation = runs[name]
         try:
-            setup, history = run_federation(federation, alone, observer_of(prefix + label))
+            setup, history = run_federation(federation, alone, observer_of(prefix + label), stop)
+        except StoppedError:
+            raise
         except FedwardError as error:
             return {"metrics": None, "error": error.code, "message": str(error)}
         homes = _Homes(federation.homes, federation.roster)
@@ -255,7 +269,11 @@ def _run_baselines(
         return {key: result[key] for key in kept}
 
     with ThreadPoolExecutor(max_workers=max(1, engine.num_workers)) as pool:
-        return dict(zip(runs, pool.map(one, runs), strict=True))
+        try:
+            return dict(zip(runs, pool.map(one, runs), strict=True))
+        except BaseException:
+            stop.set()  # else leaving the block would wait for every baseline to end
+            raise
 
 
 def summed_up(runs: Sequence[FinishedRun]) -> Result:

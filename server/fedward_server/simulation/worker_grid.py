@@ -8,6 +8,7 @@ this process is still importing its own modules.
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -16,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from flwr.app import Message
 
 from fedward_common.clock import Clock
+from fedward_common.errors import StoppedError
 from fedward_server.simulation.in_process_grid import (
     CLIENT_APP,
     InProcessGrid,
@@ -48,6 +50,7 @@ class WorkerGrid(InProcessGrid):
         threads: Torch threads in each.
         message_seconds: A message that takes longer is ended with an error.
         clock: Counts those seconds.
+        stop: Once set, whoever waits for an answer gets `StoppedError`.
     """
 
     def __init__(
@@ -58,9 +61,11 @@ class WorkerGrid(InProcessGrid):
         threads: int,
         message_seconds: float,
         clock: Clock,
+        stop: threading.Event | None = None,
         client_app: str = CLIENT_APP,
     ) -> None:
         super().__init__(configs)
+        self._stop = stop or threading.Event()
         self._client_app = client_app
         self._threads = threads
         self._message_seconds = message_seconds
@@ -81,12 +86,16 @@ class WorkerGrid(InProcessGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Give the answers that are there; wait a moment where none is."""
+        if self._stop.is_set():
+            raise StoppedError("the simulation was stopped", hint="go on with --resume")
         wanted = list(message_ids)
         self._hand_out(wanted)
         if not any(message_id in self._answers for message_id in wanted):
             self._collect(_WAIT_SECONDS)
             self._hand_out(wanted)
         here = [message_id for message_id in wanted if message_id in self._answers]
+        for message_id in here:
+            self._unanswered.pop(message_id, None)
         return [self._answers.pop(message_id) for message_id in here]
 
     def _hand_out(self, wanted: list[str]) -> None:
@@ -129,7 +138,7 @@ class WorkerGrid(InProcessGrid):
             self._replace(worker, WORKER_DIED)
             return
         worker.busy_with = None
-        self._answers[reply.metadata.reply_to_message_id] = reply
+        self._keep(reply.metadata.reply_to_message_id, reply)
 
     def _replace(self, worker: _Worker, reason: str) -> None:
         message = worker.busy_with
@@ -139,7 +148,17 @@ class WorkerGrid(InProcessGrid):
         fresh = self._start_worker()
         worker.process, worker.connection, worker.busy_with = fresh.process, fresh.connection, None
         if message is not None:
-            self._answers[message.metadata.message_id] = error_reply(message, reason)
+            self._keep(message.metadata.message_id, error_reply(message, reason))
+
+    def _keep(self, message_id: str, reply: Message) -> None:
+        # An answer nobody waits for any more would lie here, as large as a model, for ever.
+        if message_id in self._unanswered:
+            self._answers[message_id] = reply
+
+    def _forget_older(self, node: int) -> None:
+        super()._forget_older(node)
+        for message_id in [m for m in self._answers if m not in self._unanswered]:
+            del self._answers[message_id]
 
     def close(self) -> None:
         """End every worker."""
