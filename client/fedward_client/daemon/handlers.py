@@ -5,6 +5,7 @@ run this site accepted. Answers carry what the design's table allows and nothing
 leaves as its code.
 """
 
+import io
 import time
 import traceback
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward_client.daemon.site_state import OpenRun, OpenSite
+from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import (
     CohortError,
     FedwardError,
@@ -170,7 +172,9 @@ def _evaluate(
     sums = _sums(run, _weights(run, arrays, messages.WEIGHTS), message.split)
     if message.split == "test":
         # A hospital sees its own figures at home; they are not sent.
-        np.save(run.folder / "test-sums.npy", sums)
+        content = io.BytesIO()
+        np.save(content, sums)
+        write_atomically(run.folder / "test-sums.npy", content.getvalue())
     run.note_activity(
         round=header.round,
         split=message.split,

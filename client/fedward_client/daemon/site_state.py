@@ -16,7 +16,7 @@ from fedward_client.cohorts.cohort_file import read_cohort_file
 from fedward_client.cohorts.cohort_report import cohort_report
 from fedward_client.cohorts.job_view import JobView, prepare_job_view
 from fedward_client.site_home import SiteHome
-from fedward_common.atomic_files import write_atomically
+from fedward_common.atomic_files import full_disk_named, write_atomically
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.errors import (
     ConfigurationError,
@@ -78,7 +78,8 @@ class OpenRun:
 
     def note_activity(self, **fields: Any) -> None:
         """Append a line to the site's own record of the run; it never leaves."""
-        with (self.folder / "activity.jsonl").open("a", encoding="utf-8") as file:
+        path = self.folder / "activity.jsonl"
+        with full_disk_named(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(fields) + "\n")
 
 
@@ -154,7 +155,7 @@ class OpenSite:
     @property
     def log(self) -> logging.Logger:
         """The site's own log, in its home."""
-        return logging.getLogger(f"fedward.site.{self.home.folder.name}")
+        return _logger_of(self.home)
 
 
 _sites: dict[Path, OpenSite] = {}
@@ -187,17 +188,22 @@ def open_site(folder: Path) -> OpenSite:
     return _sites[folder]
 
 
-def _log_to(file: Path) -> None:
+def _logger_of(home: SiteHome) -> logging.Logger:
+    # By the whole path: in one process several homes may belong to sites of one name.
+    return logging.getLogger(f"fedward.site.{str(home.folder).replace('.', '_')}")
+
+
+def _log_at_home(home: SiteHome) -> None:
     """Let this site's refusals be read in its home; lines carry codes and places, no messages."""
-    handler = logging.FileHandler(file, delay=True, encoding="utf-8")
+    handler = logging.FileHandler(home.folder / "site.log", delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    site_log = logging.getLogger(f"fedward.site.{file.parent.name}")
+    site_log = _logger_of(home)
     site_log.propagate = False
     site_log.addHandler(handler)
 
 
 def _read_site(home: SiteHome) -> OpenSite:
-    _log_to(home.folder / "site.log")
+    _log_at_home(home)
     settings = from_table(SiteSettings, read_toml(home.settings_file))
     try:
         key = SigningKey.from_raw(bytes.fromhex((home.trust / "site.key").read_text()))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
+from fedward_common.atomic_files import write_atomically
 from fedward_common.clock import SystemClock
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.errors import ConfigurationError
@@ -65,9 +66,9 @@ class Federation:
 def coordinator_key(key_file: Path) -> SigningKey:
     """Give the simulation's throwaway coordinator key, made at the first call."""
     if not key_file.exists():
-        key_file.parent.mkdir(parents=True, exist_ok=True)
-        key_file.touch(mode=0o600)
-        key_file.write_text(SigningKey.generate().to_raw().hex())
+        key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(key_file, SigningKey.generate().to_raw().hex().encode())
+        key_file.chmod(0o600)
     return SigningKey.from_raw(bytes.fromhex(key_file.read_text()))
 
 

@@ -24,7 +24,12 @@ from numpy.typing import NDArray
 
 from fedward_common.atomic_files import full_disk_named, write_atomically
 from fedward_common.crypto.signing import VerifyingKey
-from fedward_common.errors import ConfigurationError, FedwardError, StoppedError
+from fedward_common.errors import (
+    ConfigurationError,
+    DiskFullError,
+    FedwardError,
+    LockedError,
+), StoppedError
 from fedward_common.identities import SiteId
 from fedward_common.job.job_file import Job, table_of_job
 from fedward_server.coordinator.checkpoints import CheckpointStore
@@ -260,6 +265,8 @@ def _run_baselines(
             setup, history = run_federation(federation, alone, observer_of(prefix + label), stop)
         except StoppedError:
             raise
+        except (DiskFullError, LockedError):
+            raise  # the machine's trouble, which --resume mends; no outcome of a baseline
         except FedwardError as error:
             return {"metrics": None, "error": error.code, "message": str(error)}
         homes = _Homes(federation.homes, federation.roster)

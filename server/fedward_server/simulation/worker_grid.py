@@ -105,12 +105,17 @@ class WorkerGrid(InProcessGrid):
                 continue
             asked_for = next((m for m in wanted if m in self._waiting), None)
             # Beyond what somebody waits for, at most one answer a worker may lie here unread.
-            if asked_for is None and len(self._answers) >= len(self._workers):
+            if asked_for is None and self._num_unread(wanted) >= len(self._workers):
                 return
             message_id = asked_for or next(iter(self._waiting), None)
             if message_id is None:
                 return
             self._send(worker, self._waiting.pop(message_id))
+
+    def _num_unread(self, wanted: list[str]) -> int:
+        """Count the answers that lie here, or will, though nobody waits for them now."""
+        under_way = [w.busy_with.metadata.message_id for w in self._workers if w.busy_with]
+        return sum(message_id not in wanted for message_id in (*self._answers, *under_way))
 
     def _send(self, worker: _Worker, message: Message) -> None:
         worker.busy_with = message
