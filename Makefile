@@ -8,7 +8,8 @@ PYTEST_ARGS ?=
 
 .PHONY: demo test test-fast check format constraints clean
 
-demo: $(STAMP)  ## Three phantom hospitals train together on this machine; leaves demo-out/report.html
+demo: $(STAMP)  ## Three phantom hospitals train together on this machine; leaves reports in demo-out
+	rm -rf demo-out
 	$(BIN)/fedward demo --out demo-out
 
 test: $(STAMP)  ## The whole suite, slow tests included

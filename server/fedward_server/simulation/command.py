@@ -58,7 +58,7 @@ def simulate_options(options: SimulateOptions, *, table: Console) -> Result:
     # The fork server imports torch by now; so does this process, at the same time.
     from fedward_server.reports.result_table import print_result, print_seed_summary
     from fedward_server.simulation.federation import Engine
-    from fedward_server.simulation.outputs import write_outputs
+    from fedward_server.simulation.outputs import write_json, write_outputs
     from fedward_server.simulation.progress import SimulationProgress
     from fedward_server.simulation.simulate import SimulationPlan, simulate, summed_up
 
@@ -79,16 +79,19 @@ def simulate_options(options: SimulateOptions, *, table: Console) -> Result:
     console = Console(stderr=True)
     try:
         with SimulationProgress(console, job.job.rounds, job.selection_metric) as progress:
-            runs = simulate(plan, progress.observer_of, resume=options.resume)
+            runs = []
+            for run in simulate(plan, progress.observer_of, resume=options.resume):
+                write_outputs(run, examples=options.examples)
+                runs.append(run)
     except KeyboardInterrupt as interrupt:
         raise StoppedError(
             "stopped; every committed round is kept",
             hint="the same command with --resume goes on",
         ) from interrupt
-    write_outputs(plan.out, runs, examples=options.examples)
     for run in runs:
         print_result(table, run.result)
     if len(runs) > 1:
+        write_json(plan.out / "result.json", summed_up(runs))
         print_seed_summary(table, [run.result for run in runs])
     report = runs[0].folder / "report.html"
     table.print(f"\nReport: {report}", highlight=False, soft_wrap=True, markup=False)

@@ -13,7 +13,7 @@ With several seeds, all but the first three lie in `OUT/seed-N/`, and `OUT/resul
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,8 @@ from fedward_common.errors import (
     DiskFullError,
     FedwardError,
     LockedError,
-), StoppedError
+    StoppedError,
+)
 from fedward_common.identities import SiteId
 from fedward_common.job.job_file import Job, table_of_job
 from fedward_server.coordinator.checkpoints import CheckpointStore
@@ -90,8 +91,10 @@ class FinishedRun:
     last: NDArray[np.float32]
 
 
-def simulate(plan: SimulationPlan, observer_of: ObserverOf, *, resume: bool) -> list[FinishedRun]:
-    """Run every seed, with its baselines where asked.
+def simulate(
+    plan: SimulationPlan, observer_of: ObserverOf, *, resume: bool
+) -> Iterator[FinishedRun]:
+    """Run every seed, with its baselines where asked, and give each run as it is finished.
 
     Args:
         plan: What to simulate.
@@ -123,9 +126,8 @@ def simulate(plan: SimulationPlan, observer_of: ObserverOf, *, resume: bool) -> 
     pooled = (
         homes_in(plan.out / "baselines" / "pooled-site", pooled=True) if plan.baselines else None
     )
-    return [
-        _run_seed(plan, seed, side, homes, pooled, key_file, observer_of) for seed in plan.seeds
-    ]
+    for seed in plan.seeds:
+        yield _run_seed(plan, seed, side, homes, pooled, key_file, observer_of)
 
 
 def _claim_folder(plan: SimulationPlan, *, resume: bool) -> None:
@@ -263,10 +265,8 @@ def _run_baselines(
         federation = runs[name]
         try:
             setup, history = run_federation(federation, alone, observer_of(prefix + label), stop)
-        except StoppedError:
-            raise
-        except (DiskFullError, LockedError):
-            raise  # the machine's trouble, which --resume mends; no outcome of a baseline
+        except (DiskFullError, LockedError, StoppedError):
+            raise  # no outcome of a baseline, and --resume mends it
         except FedwardError as error:
             return {"metrics": None, "error": error.code, "message": str(error)}
         homes = _Homes(federation.homes, federation.roster)

@@ -1,0 +1,101 @@
+"""The README's commands do what it says, and leave the files that it names."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_BLOCK = re.compile(r"^<!-- (runs in CI(?: with data)?) -->\n```bash\n(.*?)^```", re.M | re.S)
+_NO_DATA, _WITH_DATA = "runs in CI", "runs in CI with data"
+_FIRST_CELL = re.compile(r"^\| (.+?) \|", re.M)
+
+
+def _blocks(project_root: Path, kind: str) -> list[str]:
+    text = (project_root / "README.md").read_text(encoding="utf-8")
+    return [block for found, block in _BLOCK.findall(text) if found == kind]
+
+
+def _is_demo(block: str) -> bool:
+    return block.startswith("fedward demo")
+
+
+def _run(block: str, folder: Path, **environment: str) -> None:
+    """Run a block as a reader would, with the `fedward` of this interpreter."""
+    assert all(line.startswith(("fedward ", " ")) for line in block.splitlines())
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block],
+        cwd=folder,
+        env=os.environ | environment | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+
+
+def _named_in_readme(project_root: Path, prefix: str) -> list[str]:
+    """Give the paths in backticks that begin with `prefix`."""
+    text = (project_root / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"`({re.escape(prefix)}[^`\s]*)`", text)
+
+
+def _paths_of_out(project_root: Path) -> list[str]:
+    text = (project_root / "README.md").read_text(encoding="utf-8")
+    table = text.split("## What is in `--out`")[1].split("\n## ")[0]
+    return re.findall(r"^\| `([^`]+)` \|", table, re.M)
+
+
+def _described_fields(project_root: Path) -> set[str]:
+    text = (project_root / "docs" / "RESULT_SCHEMA.md").read_text(encoding="utf-8")
+    return {name for cell in _FIRST_CELL.findall(text) for name in re.findall(r"`(\w+)`", cell)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, project_root: Path) -> Path:
+    shutil.copytree(project_root / "examples", tmp_path / "examples")
+    return tmp_path
+
+
+def test_commands_that_need_neither_data_nor_time_work(folder: Path, project_root: Path) -> None:
+    blocks = [block for block in _blocks(project_root, _NO_DATA) if not _is_demo(block)]
+    assert blocks
+    for block in blocks:
+        _run(block, folder)
+    assert (folder / "my-job.toml").is_file()
+
+
+@pytest.mark.slow
+def test_the_demo_leaves_its_reports_and_results_of_described_fields(
+    folder: Path, project_root: Path
+) -> None:
+    blocks = [block for block in _blocks(project_root, _NO_DATA) if _is_demo(block)]
+    assert blocks
+    for block in blocks:
+        _run(block, folder)
+    named = _named_in_readme(project_root, "demo-out/")
+    assert named
+    assert [path for path in named if not (folder / path).is_file()] == []
+    for job in ("detect", "outline"):
+        result = json.loads((folder / "demo-out" / job / "result.json").read_text())
+        inner = ("selected", "privacy", "seconds", "secure_aggregation", *result["sites"])
+        fields = set(result).union(*(result.get(k) or result["sites"].get(k) for k in inner))
+        assert fields - _described_fields(project_root) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_commands_with_data_leave_every_path_that_the_readme_names(
+    folder: Path, project_root: Path, data_root: Path
+) -> None:
+    blocks = _blocks(project_root, _WITH_DATA)
+    assert blocks
+    for block in blocks:
+        _run(block, folder, FEDWARD_DATA_ROOT=str(data_root))
+    named = _paths_of_out(project_root)
+    assert "result.json" in named
+    assert [path for path in named if not (folder / "out" / "quick" / path).exists()] == []
