@@ -14,7 +14,6 @@ import numpy as np
 from fedward_common.clock import Clock
 from fedward_common.errors import CorruptFileError, FedwardError, QuorumError
 from fedward_common.identities import SiteId
-from fedward_common.patient_bands import PatientBand, weight_of
 from fedward_common.wire import messages
 from fedward_common.wire.envelope import Subject, hash_of_array
 from fedward_common.wire.flower_records import array_record_of_buffers
@@ -29,6 +28,7 @@ from fedward_server.coordinator.exchange import (
 from fedward_server.coordinator.global_model import GlobalModel
 from fedward_server.coordinator.observer import RunObserver
 from fedward_server.coordinator.pooled_evaluation import PooledSums, figures_of, threshold_of
+from fedward_server.coordinator.quorum import require_quorum, terms_of
 from fedward_server.coordinator.run_journal import (
     RunHistory,
     RunJournal,
@@ -138,56 +138,29 @@ class RoundLoop:
         failures: list[dict[str, Any]] = []
         outcomes = self._exchange.find_sites(question, self._job.quorum.deadline_seconds)
         for outcome in outcomes:
-            if isinstance(outcome, Answer) and isinstance(outcome.message, messages.ManifestReply):
-                accepted[outcome.site] = self._terms(outcome.site, outcome.message)
+            terms = self._terms(outcome)
+            if isinstance(terms, Failure):
+                failures.append(_failure(terms, 0, 0))
             else:
-                failures.append(_failure(outcome, 0, 0))
+                accepted[outcome.site] = terms
         # Recorded only with a quorum: else sites that are mended later could never join the run.
-        terms = self.history.accepted or accepted
-        if not any(site["trains"] for site in terms.values()):
-            codes = ", ".join(f"{f['site']}: {f['code']}" for f in failures)
-            raise QuorumError(
-                f"no site can train ({codes})", hint="see the reports in the sites' home folders"
-            )
-        self._require_quorum([s for s in accepted if s in terms], "the run", failures, terms)
+        known = self.history.accepted or accepted
+        present = [site for site in accepted if site in known]
+        require_quorum(self._job.quorum, known, present, what="the run", failures=failures)
         if not self.history.accepted:
             self._record("run.accepted", accepted=accepted, failures=failures)
-        self._observer.accepted(terms, failures)
+        self._observer.accepted(known, failures)
 
-    def _terms(self, site: SiteId, reply: messages.ManifestReply) -> dict[str, Any]:
-        strategy = self._job.strategy
-        band = PatientBand(reply.band_low, reply.band_high)
-        by_band = weight_of(band, strategy.weight_cap_patients)
-        return {
-            "band_low": band.low,
-            "band_high": band.high,
-            "unit": reply.unit,
-            "weight": by_band if strategy.weighting == "bands" else 1.0,
-            "trains": site in self._setup.manifest.training_sites,
-        }
-
-    def _require_quorum(
-        self,
-        present: list[str],
-        what: str,
-        failures: list[dict[str, Any]],
-        accepted: Mapping[str, Any],
-    ) -> None:
-        quorum = self._job.quorum
-        trainers = {s: t for s, t in accepted.items() if t["trains"]}
-        there = [s for s in present if s in trainers]
-        total = sum(t["band_low"] for t in trainers.values())
-        share = sum(trainers[s]["band_low"] for s in there) / total if total else 1.0
-        if len(there) >= max(1, quorum.required_sites) and share >= quorum.minimum_share:
-            return
-        missing = ", ".join(f"{f['site']}: {f['code']}" for f in failures)
-        raise QuorumError(
-            f"{what}: {len(there)} of {len(trainers)} sites, about {share:.0%} of the patients; "
-            f"needed are {quorum.required_sites} and {quorum.minimum_share:.0%}"
-            + (f" ({missing})" if missing else ""),
-            hint="committed rounds are kept; mend the sites and go on with --resume, "
-            "or lower [quorum]",
-        )
+    def _terms(self, outcome: Answer | Failure) -> dict[str, Any] | Failure:
+        if isinstance(outcome, Failure):
+            return outcome
+        if not isinstance(outcome.message, messages.ManifestReply):
+            return Failure(outcome.site, UNEXPECTED_ANSWER)
+        trains = outcome.site in self._setup.manifest.training_sites
+        try:
+            return terms_of(outcome.message, self._job.strategy, trains=trains)
+        except FedwardError as error:
+            return Failure(outcome.site, error.code)
 
     # -- one round -----------------------------------------------------------------------------
 
@@ -198,8 +171,13 @@ class RoundLoop:
             pooled = PooledSums.empty(self._job.task)
             participants, failures = self._train(number, attempt, pooled)
             try:
-                what = f"round {number}"
-                self._require_quorum(participants, what, failures, self.history.accepted)
+                require_quorum(
+                    self._job.quorum,
+                    self.history.accepted,
+                    participants,
+                    what=f"round {number}",
+                    failures=failures,
+                )
             except QuorumError:
                 self._record("round.abandoned", round=number, attempt=attempt, failures=failures)
                 if attempt == attempts:

@@ -1,0 +1,136 @@
+import dataclasses
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedward_common.errors import MalformedMessageError
+from fedward_common.wire.canonical_cbor import encode_canonically
+from fedward_common.wire.messages import (
+    EvaluateReply,
+    EvaluateWeights,
+    ManifestQuery,
+    ManifestReply,
+    Message,
+    Refusal,
+    TrainReply,
+    TrainRound,
+    decode_message,
+    encode_message,
+)
+
+EXAMPLES: tuple[Message, ...] = (
+    ManifestQuery(b"\xa0\xff"),
+    ManifestReply(20, 49, "patient"),
+    TrainRound(evaluate=True),
+    TrainReply(7),
+    EvaluateWeights("validation"),
+    EvaluateReply(),
+    Refusal("E_NO_TRAINING_PATIENTS"),
+)
+WRONG_FOR: dict[type, tuple[Any, ...]] = {
+    bytes: ("text", 1, None, ["a"], True),
+    int: (True, 1.0, "1", None, 2**63, -(2**63), [1]),
+    str: (b"bytes", 1, None, ["a"], False, {}),
+    bool: (0, 1, "true", None, [True]),
+}
+FIELDS = [
+    pytest.param(message, field.name, id=f"{type(message).__name__}.{field.name}")
+    for message in EXAMPLES
+    for field in dataclasses.fields(message)
+]
+
+
+def changed(message: Message, **values: Any) -> tuple[str, bytes]:
+    kind, _ = encode_message(message)
+    return kind, encode_canonically(dataclasses.asdict(message) | values)
+
+
+def test_there_is_an_example_of_every_message() -> None:
+    assert {type(message) for message in EXAMPLES} == set(get_args(Message))
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+def test_a_message_comes_back_as_it_was(message: Message) -> None:
+    assert decode_message(*encode_message(message)) == message
+
+
+def test_no_two_messages_share_a_kind() -> None:
+    assert len({encode_message(message)[0] for message in EXAMPLES}) == len(EXAMPLES)
+
+
+@given(low=st.integers(0, 2**63 - 1), high=st.integers(0, 2**63 - 1), unit=st.text(max_size=20))
+@settings(max_examples=40, deadline=None)
+def test_any_band_comes_back_as_it_was(low: int, high: int, unit: str) -> None:
+    message = ManifestReply(low, high, unit)
+    assert decode_message(*encode_message(message)) == message
+
+
+@pytest.mark.parametrize(("message", "name"), FIELDS)
+def test_a_message_without_a_field_is_refused(message: Message, name: str) -> None:
+    kind, _ = encode_message(message)
+    fields = {key: value for key, value in dataclasses.asdict(message).items() if key != name}
+    with pytest.raises(MalformedMessageError, match="missing"):
+        decode_message(kind, encode_canonically(fields))
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+def test_a_message_with_a_field_more_is_refused(message: Message) -> None:
+    with pytest.raises(MalformedMessageError, match="unknown key 'extra'"):
+        decode_message(*changed(message, extra=0))
+
+
+@pytest.mark.parametrize(("message", "name"), FIELDS)
+def test_a_field_of_a_wrong_type_is_refused(message: Message, name: str) -> None:
+    for wrong in WRONG_FOR[type(getattr(message, name))]:
+        with pytest.raises(MalformedMessageError, match=name):
+            decode_message(*changed(message, **{name: wrong}))
+
+
+@pytest.mark.parametrize("message", EXAMPLES[:5], ids=lambda message: type(message).__name__)
+@pytest.mark.parametrize("body", [[], "text", b"", 0, None, True, 1.5], ids=repr)
+def test_a_body_that_is_no_table_is_refused(message: Message, body: Any) -> None:
+    kind, _ = encode_message(message)
+    with pytest.raises(MalformedMessageError, match="table"):
+        decode_message(kind, encode_canonically(body))
+
+
+@pytest.mark.parametrize("split", ["train", "Test", "", "validation "])
+def test_only_validation_and_test_patients_are_evaluated(split: str) -> None:
+    with pytest.raises(MalformedMessageError, match="split"):
+        decode_message(*changed(EvaluateWeights("test"), split=split))
+
+
+@pytest.mark.parametrize("kind", ["", "train.round ", "TRAIN.ROUND", "__class__", "x" * 10_000])
+def test_an_unknown_kind_is_refused_in_a_short_message(kind: str) -> None:
+    with pytest.raises(MalformedMessageError, match="unknown kind") as caught:
+        decode_message(kind, encode_canonically({}))
+    assert len(str(caught.value)) < 100
+
+
+def test_one_kinds_body_is_no_other_kinds() -> None:
+    kinds = [encode_message(message)[0] for message in EXAMPLES]
+    for message in EXAMPLES:
+        own_kind, body = encode_message(message)
+        for kind in set(kinds) - {own_kind}:
+            with pytest.raises(MalformedMessageError):
+                decode_message(kind, body)
+
+
+def test_a_field_given_twice_is_refused() -> None:
+    once = encode_canonically({"evaluate": True})
+    twice = b"\xa2" + once[1:] * 2
+    assert decode_message("train.round", once) == TrainRound(evaluate=True)
+    with pytest.raises(MalformedMessageError, match="canonical"):
+        decode_message("train.round", twice)
+
+
+@given(unverified=st.binary(max_size=40), kind=st.sampled_from(["train.reply", "refusal"]))
+@settings(max_examples=100, deadline=None)
+def test_random_bytes_are_no_message(unverified: bytes, kind: str) -> None:
+    try:
+        message = decode_message(kind, unverified)
+    except MalformedMessageError:
+        return
+    assert encode_message(message) == (kind, unverified)
