@@ -17,6 +17,7 @@ from fedward_client.cohorts.cohort_file import (
     read_cohort_tables,
     write_cohort_file,
 )
+from fedward_client.cohorts.partition import PartitionSection
 from fedward_client.site_home import SiteHome, create_site_home, write_private_file
 from fedward_common.atomic_files import write_atomically
 from fedward_common.crypto.signing import SigningKey
@@ -35,6 +36,7 @@ def make_site_homes(
     consortium: str,
     split_key: bytes,
     pooled: bool = False,
+    partition: tuple[int, float] | None = None,
 ) -> dict[str, str]:
     """Make one home a site of a cohorts file; keys that are there stay.
 
@@ -46,6 +48,7 @@ def make_site_homes(
         consortium: Its name.
         split_key: 32 bytes.
         pooled: Make one site that holds all sites' data instead, each patient still its hospital's.
+        partition: Forget the file's sites and cut all patients into so many, with this alpha.
 
     Returns:
         Each site's public key, in hex.
@@ -54,12 +57,27 @@ def make_site_homes(
         ConfigurationError: The cohorts file cannot be used; the key is named.
     """
     sources = read_cohort_tables(cohorts_table, data_root)
-    if pooled:
+    if pooled or partition is not None:
         named = [replace(t, patient_namespace=s) for s, tables in sources.items() for t in tables]
         sources = {SiteId(POOLED_SITE): tuple(named)}
+        if partition is not None and not pooled:
+            sources = _parts_of(named, *partition)
     return {
         site: _make_home(folder / site, site, tables, coordinator_key, consortium, split_key)
         for site, tables in sources.items()
+    }
+
+
+def _parts_of(
+    sources: list[SourceSettings], num_sites: int, alpha: float
+) -> dict[SiteId, tuple[SourceSettings, ...]]:
+    width = len(str(num_sites))
+    return {
+        SiteId(f"part-{site + 1:0{width}d}"): tuple(
+            replace(source, partition=PartitionSection(site, num_sites, alpha))
+            for source in sources
+        )
+        for site in range(num_sites)
     }
 
 

@@ -4,6 +4,7 @@ Commands import what they need when they run, so `fedward --help` is there at on
 line with a hint under it; `--debug` shows the traceback.
 """
 
+import math
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -76,6 +77,15 @@ def simulate(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads a site trains with.")] = 1,
     examples: Annotated[bool, typer.Option(help="Put a few test images into the report.")] = True,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            help="Ignore the file's sites and cut all patients into --sites of them: "
+            "dirichlet:ALPHA, the smaller the less alike.",
+            metavar="dirichlet:ALPHA",
+        ),
+    ] = None,
+    sites: Annotated[int, typer.Option(min=1, max=10_000, help="How many, with --partition.")] = 10,
     json_: Annotated[bool, typer.Option("--json", help="Print result.json on stdout.")] = False,
 ) -> None:
     """Simulate a federation on this machine, with the code that hospitals run."""
@@ -94,6 +104,7 @@ def simulate(
             workers=workers,
             threads=threads,
             examples=examples,
+            partition=_partition(partition, sites),
             json=json_,
         )
     )
@@ -132,6 +143,19 @@ def job_check(
     from fedward_server.job_command import show_job
 
     show_job(file, json_output=json_)
+
+
+def _partition(text: str | None, num_sites: int) -> tuple[int, float] | None:
+    if text is None:
+        return None
+    kind, _, number = text.partition(":")
+    try:
+        alpha = float(number)
+    except ValueError:
+        alpha = math.nan
+    if kind != "dirichlet" or not 0 < alpha <= 1e6:
+        raise typer.BadParameter("write dirichlet:ALPHA with a number above 0: dirichlet:0.3")
+    return num_sites, alpha
 
 
 def _seeds(seed: int, seeds: str | None) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fedward_client.cohorts.cohort_file import SourceSettings
 from fedward_client.cohorts.exclusions import ExclusionTally
+from fedward_client.cohorts.partition import part_of_patient
 from fedward_client.cohorts.source import (
     E_PATIENT_IN_TWO_SPLITS,
     Case,
@@ -57,7 +58,22 @@ def plan_cases(
         for case in listed.cases:
             placed, split = with_split(case, split_key, fractions)
             planned.append(PlannedCase(number, placed, split, _unit_key(table, case, split_key)))
-    return _without_torn_patients(planned, sources, tally)
+    return _of_this_part(_without_torn_patients(planned, sources, tally), settings)
+
+
+def _of_this_part(
+    planned: list[PlannedCase], settings: Sequence[SourceSettings]
+) -> list[PlannedCase]:
+    """Keep the patients of a simulated site's part; a patient's first label decides for all."""
+    label_of: dict[bytes, int | None] = {}
+    for one in planned:
+        label_of.setdefault(one.unit_key, one.case.label)
+    return [
+        one
+        for one in planned
+        if (part := settings[one.source].partition) is None
+        or part_of_patient(one.unit_key, label_of[one.unit_key], part) == part.site
+    ]
 
 
 def _without_torn_patients(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedward_client.cohorts.contained_path import placed_below
+from fedward_client.cohorts.partition import PartitionSection
 from fedward_client.cohorts.source import Split, Unit
 from fedward_client.site_home import write_private_file
 from fedward_common.errors import ConfigurationError
@@ -54,6 +55,7 @@ class SourceSettings:
         max_excluded_share: Above this share of unusable cases the cohort is refused.
         patient_namespace: Where the sources of several hospitals are pooled, the hospital: the
             same patient id in two namespaces means two patients.
+        partition: In a simulation that cuts the data into sites, this site's part.
     """
 
     source: SourceKind
@@ -66,6 +68,7 @@ class SourceSettings:
     splits: Mapping[str, Split] = field(default_factory=dict)
     max_excluded_share: float = 0.2
     patient_namespace: str = ""
+    partition: PartitionSection | None = None
 
     def __post_init__(self) -> None:
         for key in ("path", "manifest"):

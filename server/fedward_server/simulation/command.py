@@ -33,6 +33,7 @@ class SimulateOptions:
     workers: int | None = None
     threads: int = 1
     examples: bool = True
+    partition: tuple[int, float] | None = None
     json: bool = False
 
 
@@ -75,6 +76,7 @@ def simulate_options(options: SimulateOptions, *, table: Console) -> Result:
         seeds=options.seeds,
         baselines=options.baselines,
         engine=Engine(workers, options.threads),
+        partition=options.partition,
     )
     console = Console(stderr=True)
     try:

@@ -62,6 +62,8 @@ class SimulationPlan:
         cohorts_table: The parsed cohorts file.
         data_root: The folder its paths are relative to.
         seeds: At least one; each is a run of its own.
+        partition: Cut all patients into so many sites with this Dirichlet alpha, instead of the
+            sites of the cohorts file.
     """
 
     job: Job
@@ -71,6 +73,7 @@ class SimulationPlan:
     seeds: tuple[int, ...]
     baselines: bool
     engine: Engine
+    partition: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def simulate(
             consortium=CONSORTIUM,
             split_key=split_key_of_simulations(),
             pooled=pooled,
+            partition=plan.partition,
         )
         return _homes(folder, keys)
 
@@ -138,6 +142,7 @@ def _claim_folder(plan: SimulationPlan, *, resume: bool) -> None:
         "data_root": str(plan.data_root),
         "seeds": list(plan.seeds),
         "threads": plan.engine.threads,
+        "partition": plan.partition,
     }
     text = json.dumps(asked, indent=1, sort_keys=True, default=str)
     if resume and file.exists():

@@ -27,6 +27,7 @@ class SiteSide(Protocol):
         consortium: str,
         split_key: bytes,
         pooled: bool = False,
+        partition: tuple[int, float] | None = None,
     ) -> dict[str, str]:
         """Make one home a site, or one for all; give public keys in hex."""
         ...
