@@ -103,7 +103,7 @@ def _dispatch(
 ) -> Answered:
     message = messages.decode_message(header.kind, envelope.body)
     if isinstance(message, messages.ManifestQuery) and flower_type == "query.manifest":
-        return _consider(site, message), {}
+        return _consider(site, header, message), {}
     run = site.accepted_run(header.run, header.manifest_sha256)
     if isinstance(message, messages.TrainRound) and flower_type == "train.round":
         return _train(site, run, header, message, arrays)
@@ -114,8 +114,10 @@ def _dispatch(
     raise UnverifiedMessageError("this kind of message is not for a site", code="UNEXPECTED_KIND")
 
 
-def _consider(site: OpenSite, query: messages.ManifestQuery) -> messages.ManifestReply:
-    run = site.accept(query.manifest)
+def _consider(
+    site: OpenSite, header: Header, query: messages.ManifestQuery
+) -> messages.ManifestReply:
+    run = site.accept(query.manifest, header.run)
     num_patients = run.view.num_patients("train")
     if site.site_id in run.manifest.training_sites and num_patients == 0:
         raise CohortError("no patient of the train split", code="E_NO_TRAINING_PATIENTS")

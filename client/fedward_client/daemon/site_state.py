@@ -95,24 +95,29 @@ class OpenSite:
     coordinator_key: VerifyingKey
     runs: dict[str, OpenRun] = field(default_factory=dict)
 
-    def accept(self, manifest_bytes: bytes) -> OpenRun:
+    def accept(self, manifest_bytes: bytes, run: str) -> OpenRun:
         """Check a manifest and everything it needs here, and store it.
 
+        Args:
+            manifest_bytes: The manifest's canonical encoding.
+            run: The run that the message was sent for.
+
         Raises:
+            UnverifiedMessageError: It is of another consortium or run, or not the one accepted.
             CohortError: The cohort cannot be used for this job.
             WeightsMismatchError: The network built here is not the one the manifest names.
         """
         manifest = decode_manifest(manifest_bytes)
-        if manifest.consortium != self.consortium:
-            raise UnverifiedMessageError("the manifest is of another consortium")
+        if manifest.consortium != self.consortium or manifest.run != run:
+            raise UnverifiedMessageError("the manifest is of another consortium or run")
         folder = self.home.run_folder(manifest.run)
         stored = folder / _MANIFEST
         if stored.exists() and stored.read_bytes() != manifest_bytes:
             raise UnverifiedMessageError("this run was accepted with another manifest")
-        run = self._open(manifest, manifest_bytes, folder)
+        opened = self._open(manifest, manifest_bytes, folder)
         if not stored.exists():
             write_atomically(stored, manifest_bytes)
-        return run
+        return opened
 
     def accepted_run(self, run: str, manifest_sha256: str) -> OpenRun:
         """Give a run that was accepted before, by this process or another.

@@ -28,7 +28,7 @@ def example_predictions(
     manifest = site.home.run_folder(run) / "manifest.cbor"
     if not manifest.exists():
         raise UnverifiedMessageError("this run was never accepted", code="UNKNOWN_RUN")
-    opened = site.accept(manifest.read_bytes())
+    opened = site.accept(manifest.read_bytes(), run)
     cases = _chosen(opened, count)
     if not cases.size:
         return []

@@ -75,7 +75,7 @@ class CheckpointStore:
                     path.unlink(missing_ok=True)
 
     def restore_newest(self, model: GlobalModel, history: RunHistory) -> list[str]:
-        """Bring `model` to the newest checkpoint that is still what was written.
+        """Bring `model`, at the initial weights, to the newest checkpoint that is still good.
 
         Returns:
             One line a checkpoint that had to be passed over, with both hashes.
@@ -92,6 +92,8 @@ class CheckpointStore:
                 continue
             model.restore(tensors, number)
             return passed_over
+        if len(history.checkpoints) <= KEPT:
+            return passed_over  # the initial weights are the state before round 1
         raise CorruptFileError(
             f"no usable checkpoint in {self._folder}: " + "; ".join(passed_over),
             hint="start the run anew in another folder",

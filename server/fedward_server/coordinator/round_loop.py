@@ -342,6 +342,12 @@ class RoundLoop:
         selected, weights = self._selected_weights()
         sites = [SiteId(s) for s in self.history.accepted]
         pooled, failures = self._evaluate("test", weights.tobytes(), sites)
+        if not pooled.sites:
+            codes = ", ".join(f"{f['site']}: {f['code']}" for f in failures)
+            raise QuorumError(
+                f"no site evaluated the selected weights on its test patients ({codes})",
+                hint="all rounds are kept; mend the sites and go on with --resume",
+            )
         final = {
             "selected": selected,
             "sites": pooled.sites,

@@ -152,7 +152,7 @@ def _claim_folder(plan: SimulationPlan, *, resume: bool) -> None:
                 hint="give the options it was started with, or another --out folder",
             )
         return
-    if plan.out.exists() and any(plan.out.iterdir()):
+    if plan.out.exists() and any(not path.name.startswith(".") for path in plan.out.iterdir()):
         raise ConfigurationError(
             f"{plan.out} is not empty",
             hint="--resume goes on with the simulation in it; or choose another --out folder",

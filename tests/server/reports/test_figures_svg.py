@@ -112,6 +112,7 @@ def test_drawing_leaves_no_trace_in_matplotlib(classification: dict[str, Any]) -
         "text.color",
     )
     before = [matplotlib.rcParams[key] for key in keys]
+    pyplot_was_there = "matplotlib.pyplot" in sys.modules
     _figures(classification)
     assert [matplotlib.rcParams[key] for key in keys] == before
-    assert "matplotlib.pyplot" not in sys.modules
+    assert ("matplotlib.pyplot" in sys.modules) == pyplot_was_there

@@ -1,0 +1,155 @@
+"""The sites' own ClientApp with faults in it, told by `faults` in the node's configuration.
+
+`faults` is text such as `train.round/2/1=nan;query.manifest/*/*=raise`: kind of message, round and
+attempt, then the fault. The same text works in this process and in worker processes.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+
+from fedward_client.daemon.app import app as honest_app
+from fedward_client.daemon.site_state import open_site
+from fedward_common.crypto.signing import SigningKey
+from fedward_common.evaluation.checked_counts import MAX_CASES, NUM_SCORE_BINS
+from fedward_common.identities import COORDINATOR
+from fedward_common.wire.envelope import (
+    Header,
+    Subject,
+    hashes_of_arrays,
+    read_header,
+    sign_envelope,
+)
+from fedward_common.wire.flower_records import array_record, envelope_of, records_of
+
+NAME_OF_A_PATIENT = "Schmidt^Anna"
+Array = NDArray[np.float32] | NDArray[np.int64]
+
+
+def fault_for(faults: str, kind: str, header: Header) -> str:
+    """Find the fault of a message, if it has one."""
+    for part in filter(None, faults.split(";")):
+        where, _, fault = part.partition("=")
+        wanted = zip(where.split("/"), (kind, header.round, header.attempt), strict=True)
+        if all(pattern in ("*", str(value)) for pattern, value in wanted):
+            return fault
+    return ""
+
+
+def signed_again(key: SigningKey, reply: Message, request: Message, **changes: Any) -> Message:
+    """Give a reply with other arrays or header fields, signed as if the site meant it."""
+    envelope, arrays = envelope_of(reply.content)
+    header = read_header(envelope)
+    arrays = changes.pop("arrays", arrays)
+    subject = Subject(
+        header.consortium,
+        header.run,
+        header.manifest_sha256,
+        changes.pop("round", header.round),
+        header.attempt,
+    )
+    again = sign_envelope(
+        key,
+        subject=subject,
+        sender=changes.pop("sender", header.sender),
+        recipient=changes.pop("recipient", COORDINATOR),
+        kind=changes.pop("kind", header.kind),
+        body=changes.pop("body", envelope.body),
+        arrays_sha256=hashes_of_arrays(arrays),
+        in_reply_to=changes.pop("in_reply_to", header.in_reply_to),
+    )
+    return Message(records_of(again, array_record(arrays)), reply_to=request)
+
+
+def _raise(request: Message, reply: Message, key: SigningKey) -> Message:
+    raise RuntimeError(f"cannot read /data/{NAME_OF_A_PATIENT}.dcm")
+
+
+def _other_update(change: Callable[[Array], Array]) -> Callable[..., Message]:
+    def fault(request: Message, reply: Message, key: SigningKey) -> Message:
+        _, arrays = envelope_of(reply.content)
+        changed = {n: change(a) if n == "update" else a for n, a in arrays.items()}
+        return signed_again(key, reply, request, arrays=changed)
+
+    return fault
+
+
+def _one_nan(update: Array) -> Array:
+    spoiled = update.copy()
+    spoiled[len(spoiled) // 2] = np.nan
+    return spoiled
+
+
+def _crowd(request: Message, reply: Message, key: SigningKey) -> Message:
+    """Claim as many validation patients as one message may."""
+    _, arrays = envelope_of(reply.content)
+    crowd = np.zeros_like(arrays["sums"])
+    crowd[0] = crowd[-1] = MAX_CASES  # the first bin of the negatives, and the count
+    crowd[2 * NUM_SCORE_BINS] = MAX_CASES  # confusion [0, 0]
+    return signed_again(key, reply, request, arrays={**arrays, "sums": crowd})
+
+
+def _garbage(request: Message, reply: Message, key: SigningKey) -> Message:
+    return Message(RecordDict({"noise": ConfigRecord({"bytes": b"\xff\x00"})}), reply_to=request)
+
+
+def _unsigned(request: Message, reply: Message, key: SigningKey) -> Message:
+    return signed_again(SigningKey.generate(), reply, request)
+
+
+def _die(request: Message, reply: Message, key: SigningKey) -> Message:
+    os._exit(3)
+
+
+def _hang(request: Message, reply: Message, key: SigningKey) -> Message:
+    while True:  # until the Grid ends this process
+        time.sleep(3600)
+
+
+FAULTS: dict[str, Callable[[Message, Message, SigningKey], Message]] = {
+    "raise": _raise,
+    "nan": _other_update(_one_nan),
+    "shape": _other_update(lambda update: update[:-1]),
+    "dtype": _other_update(lambda update: update.astype(np.int64)),
+    "huge": _other_update(lambda update: np.full_like(update, 3e38)),
+    "crowd": _crowd,
+    "garbage": _garbage,
+    "unsigned": _unsigned,
+    "die": _die,
+    "hang": _hang,
+}
+CODES = {
+    "raise": "CLIENT_APP_RAISED",
+    "nan": "NON_FINITE",
+    "shape": "WEIGHTS_MISMATCH",
+    "dtype": "WEIGHTS_MISMATCH",
+    "garbage": "MALFORMED_MESSAGE",
+    "unsigned": "UNVERIFIED_MESSAGE",
+    "late": "LATE",
+}
+
+
+class FaultySite(ClientApp):
+    """The honest app, and what goes wrong with its answers."""
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        header = read_header(envelope_of(message.content)[0])
+        kind = message.metadata.message_type
+        fault = fault_for(str(context.node_config.get("faults", "")), kind, header)
+        if fault in ("die", "hang"):
+            return FAULTS[fault](message, message, SigningKey.generate())
+        reply = honest_app(message, context)
+        if fault not in FAULTS:
+            return reply
+        key = open_site(Path(str(context.node_config["site-home"]))).key
+        return FAULTS[fault](message, reply, key)
+
+
+app = FaultySite()

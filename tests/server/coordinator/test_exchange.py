@@ -1,0 +1,308 @@
+"""One question to three scripted sites: whatever is wrong with one answer, the others count."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from tests.tiny_federation import SITES, FakeClock
+
+from fedward_common.crypto.signing import SigningKey
+from fedward_common.identities import COORDINATOR, SiteId
+from fedward_common.wire import messages
+from fedward_common.wire.envelope import (
+    Subject,
+    hashes_of_arrays,
+    read_header,
+    sign_envelope,
+    verify_envelope,
+)
+from fedward_common.wire.flower_records import (
+    array_record,
+    array_record_of_buffers,
+    envelope_of,
+    records_of,
+)
+from fedward_server.coordinator.exchange import Answer, Exchange, Failure, Question
+from fedward_server.simulation.in_process_grid import InProcessGrid
+
+SUBJECT = Subject("consortium", "run1", "ab" * 32, round=3, attempt=2)
+COORDINATOR_KEY = SigningKey.generate()
+KEYS = {SiteId(site): SigningKey.generate() for site in SITES}
+FIRST_NODE = 100
+NODES = {FIRST_NODE + place: SiteId(site) for place, site in enumerate(SITES)}
+DEADLINE_SECONDS = 30.0
+
+Script = Callable[[SiteId, Message], Message | None]
+
+
+def reply_to(request: Message, site: SiteId, **changes: Any) -> Message:
+    """Answer as an honest site does, but for `changes` of what is signed."""
+    envelope, _ = envelope_of(request.content)
+    header = read_header(envelope)
+    message = changes.pop("message", messages.TrainReply(2))
+    kind, body = messages.encode_message(message)
+    arrays = changes.pop("arrays", {"update": np.arange(4, dtype=np.float32)})
+    fields = {"consortium", "run", "manifest_sha256", "round", "attempt"} & set(changes)
+    subject = dataclasses.replace(
+        Subject(header.consortium, header.run, header.manifest_sha256, header.round,
+                header.attempt),
+        **{name: changes.pop(name) for name in fields},
+    )  # fmt: skip
+    signed: dict[str, Any] = {
+        "sender": site,
+        "recipient": COORDINATOR,
+        "kind": kind,
+        "body": body,
+        "arrays_sha256": hashes_of_arrays(arrays),
+        "in_reply_to": envelope.sha256,
+    }
+    key = changes.pop("key", KEYS[site])
+    answer = sign_envelope(key, subject=subject, **(signed | changes))
+    return Message(records_of(answer, array_record(arrays)), reply_to=request)
+
+
+def honest(site: SiteId, request: Message) -> Message:
+    return reply_to(request, site)
+
+
+class ScriptedGrid(InProcessGrid):
+    """Sites that answer as their scripts say; None is no answer at all."""
+
+    poll_seconds = 0.5
+
+    def __init__(self, scripts: dict[str, Script]) -> None:
+        super().__init__({node: {} for node in NODES})
+        self.scripts = scripts
+        self.requests: list[tuple[SiteId, Message]] = []
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        for message_id in message_ids:
+            message = self._waiting.get(message_id)
+            if message is None:
+                continue
+            site = NODES[message.metadata.dst_node_id]
+            answer = self.scripts.get(site, honest)(site, message)
+            if answer is not None:
+                self.requests.append((site, self._waiting.pop(message_id)))
+                return [answer]
+        return []
+
+
+def question(subject: Subject = SUBJECT) -> Question:
+    weights = np.ones(4, dtype=np.float32)
+    return Question(
+        "train.round",
+        subject,
+        messages.TrainRound(evaluate=False),
+        array_record_of_buffers({"weights": weights.tobytes()}),
+        hashes_of_arrays({"weights": weights}),
+    )
+
+
+def exchange_over(
+    scripts: dict[str, Script], clock: FakeClock | None = None
+) -> tuple[Exchange, ScriptedGrid]:
+    """Give an exchange that has found its sites, all honest until then."""
+    grid = ScriptedGrid({})
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock or FakeClock())
+    exchange.find_sites(question(), DEADLINE_SECONDS)
+    grid.scripts = scripts
+    grid.requests.clear()
+    return exchange, grid
+
+
+def ask(scripts: dict[str, Script], clock: FakeClock | None = None) -> list[Answer | Failure]:
+    exchange, _ = exchange_over(scripts, clock)
+    return list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
+
+
+def test_answers_come_in_the_order_of_the_sites_with_their_arrays() -> None:
+    answers = ask({})
+    assert [answer.site for answer in answers] == list(SITES)
+    for answer in answers:
+        assert isinstance(answer, Answer)
+        assert answer.message == messages.TrainReply(2)
+        np.testing.assert_array_equal(answer.arrays["update"], [0, 1, 2, 3])
+
+
+def test_a_request_is_signed_for_its_one_recipient() -> None:
+    exchange, grid = exchange_over({})
+    list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
+    for site, request in grid.requests:
+        envelope, arrays = envelope_of(request.content)
+        header = verify_envelope(envelope, arrays, lambda _: COORDINATOR_KEY.verifying_key)
+        assert (header.sender, header.recipient) == (COORDINATOR, site)
+        assert (header.round, header.attempt, header.run) == (3, 2, "run1")
+        assert request.metadata.message_type == "train.round"
+
+
+def test_a_late_site_is_named_at_the_deadline_and_the_others_count() -> None:
+    clock = FakeClock()
+    outcomes = ask({"birch": lambda site, request: None}, clock)
+    assert outcomes[1] == Failure(SiteId("birch"), "LATE")
+    assert [type(outcome) for outcome in outcomes] == [Answer, Failure, Answer]
+    assert clock.now == pytest.approx(DEADLINE_SECONDS, abs=ScriptedGrid.poll_seconds)
+
+
+def test_several_late_sites_share_one_deadline() -> None:
+    clock = FakeClock()
+    outcomes = ask(dict.fromkeys(SITES, lambda site, request: None), clock)
+    assert outcomes == [Failure(SiteId(site), "LATE") for site in SITES]
+    assert clock.now == pytest.approx(DEADLINE_SECONDS, abs=ScriptedGrid.poll_seconds)
+
+
+def test_a_site_that_takes_its_time_before_the_deadline_counts() -> None:
+    clock = FakeClock()
+
+    def slow(site: SiteId, request: Message) -> Message | None:
+        return reply_to(request, site) if clock.now > 20 else None
+
+    assert [type(outcome) for outcome in ask({"alder": slow}, clock)] == [Answer] * 3
+
+
+def test_an_answer_to_an_earlier_request_is_a_replay() -> None:
+    exchange, grid = exchange_over({})
+    list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
+    (earlier,) = [request for site, request in grid.requests if site == "birch"]
+    replayed = reply_to(earlier, SiteId("birch"))
+    grid.scripts = {"birch": lambda site, request: replayed}
+    # Another question of the same round: the header differs, so the answer does not belong to it.
+    again = dataclasses.replace(question(), message=messages.TrainRound(evaluate=True))
+    outcomes = list(exchange.ask(again, list(KEYS), DEADLINE_SECONDS))
+    assert outcomes[1] == Failure(SiteId("birch"), "REPLAY")
+    assert isinstance(outcomes[2], Answer)
+
+
+def test_an_answer_of_another_site_is_not_taken_for_this_ones() -> None:
+    outcomes = ask({"birch": lambda site, request: reply_to(request, SiteId("cedar"))})
+    assert outcomes[1] == Failure(SiteId("birch"), "UNVERIFIED_MESSAGE")
+
+
+def _with_flipped_array(site: SiteId, request: Message) -> Message:
+    reply = reply_to(request, site)
+    envelope, _ = envelope_of(reply.content)
+    other = array_record({"update": np.array([0, 1, 2, 4], dtype=np.float32)})
+    return Message(records_of(envelope, other), reply_to=request)
+
+
+def _with_records(records: dict[str, ConfigRecord | ArrayRecord]) -> Script:
+    return lambda site, request: Message(RecordDict(dict(records)), reply_to=request)
+
+
+def _noise(header: bytes) -> Script:
+    fields = ConfigRecord({"header": header, "body": b"", "signature": b"\0" * 64})
+    return _with_records({"envelope": fields, "arrays": ArrayRecord()})
+
+
+def _with_array(array: Array) -> Script:
+    def script(site: SiteId, request: Message) -> Message:
+        envelope, _ = envelope_of(reply_to(request, site).content)
+        return Message(records_of(envelope, ArrayRecord({"update": array})), reply_to=request)
+
+    return script
+
+
+def _changed(**changes: Any) -> Script:
+    return lambda site, request: reply_to(request, site, **changes)
+
+
+def _link_error(reason: str | None) -> Script:
+    return lambda site, request: Message(Error(code=1, reason=reason), reply_to=request)
+
+
+WRONG: dict[str, tuple[Script, str]] = {
+    "signed with another key": (_changed(key=SigningKey.generate()), "UNVERIFIED_MESSAGE"),
+    "of a site nobody knows": (_changed(sender="dogwood"), "UNVERIFIED_MESSAGE"),
+    "for somebody else": (_changed(recipient="alder"), "UNVERIFIED_MESSAGE"),
+    "of another round": (_changed(round=2), "UNVERIFIED_MESSAGE"),
+    "of another attempt": (_changed(attempt=1), "UNVERIFIED_MESSAGE"),
+    "of another run": (_changed(run="run2"), "UNVERIFIED_MESSAGE"),
+    "of another consortium": (_changed(consortium="other"), "UNVERIFIED_MESSAGE"),
+    "under another manifest": (_changed(manifest_sha256="cd" * 32), "UNVERIFIED_MESSAGE"),
+    "to another request": (_changed(in_reply_to="ef" * 32), "REPLAY"),
+    "of an unknown kind": (_changed(kind="train.gossip"), "MALFORMED_MESSAGE"),
+    "with another kind's body": (_changed(kind="manifest.reply"), "MALFORMED_MESSAGE"),
+    "with a flipped weight": (_with_flipped_array, "UNVERIFIED_MESSAGE"),
+    "without records": (_with_records({}), "MALFORMED_MESSAGE"),
+    "with a foreign record": (_with_records({"x": ConfigRecord({"y": 1})}), "MALFORMED_MESSAGE"),
+    "whose header is noise": (_noise(b"\xff\x00\x13"), "MALFORMED_MESSAGE"),
+    "whose header is empty": (_noise(b""), "MALFORMED_MESSAGE"),
+    "with an array that claims another size": (
+        _with_array(Array("float32", (1 << 40,), "fedward.raw-le", b"\0" * 16)),
+        "MALFORMED_MESSAGE",
+    ),
+    "with a pickled array": (
+        _with_array(Array("float32", (4,), "pickle", b"\0" * 16)),
+        "MALFORMED_MESSAGE",
+    ),
+    "that is a refusal": (_changed(message=messages.Refusal("DISK_FULL"), arrays={}), "DISK_FULL"),
+    "that is a refusal in words": (
+        _changed(message=messages.Refusal("Schmidt^Anna has no label"), arrays={}),
+        "MALFORMED_MESSAGE",
+    ),
+    "that is a link error": (_link_error("Node Unavailable"), "NODE_UNAVAILABLE"),
+    "that is a link error without a reason": (_link_error(None), "NODE_UNAVAILABLE"),
+    "that is a link error with a code": (_link_error("WORKER_DIED"), "WORKER_DIED"),
+    "that is a link error of great length": (_link_error("A" * 10_000), "NODE_UNAVAILABLE"),
+}
+
+
+@pytest.mark.parametrize(("script", "code"), WRONG.values(), ids=WRONG)
+def test_an_unusable_answer_is_a_code_and_the_others_go_on(script: Script, code: str) -> None:
+    outcomes = ask({"birch": script})
+    assert outcomes[1] == Failure(SiteId("birch"), code)
+    assert [type(outcome) for outcome in outcomes] == [Answer, Failure, Answer]
+
+
+# -- who sits where --------------------------------------------------------------------------------
+
+
+def find(scripts: dict[str, Script]) -> list[Answer | Failure]:
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    exchange = Exchange(ScriptedGrid(scripts), COORDINATOR_KEY, roster, FakeClock())
+    return exchange.find_sites(question(), DEADLINE_SECONDS)
+
+
+def test_sites_are_found_by_who_signs_not_by_node() -> None:
+    swapped = {
+        "alder": lambda site, request: reply_to(request, SiteId("birch")),
+        "birch": lambda site, request: reply_to(request, SiteId("alder")),
+    }
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    grid = ScriptedGrid(dict(swapped))
+    exchange = Exchange(grid, COORDINATOR_KEY, roster, FakeClock())
+    found = exchange.find_sites(question(), DEADLINE_SECONDS)
+    assert [outcome.site for outcome in found] == list(SITES)
+    answers = list(exchange.ask(question(), [SiteId("alder")], DEADLINE_SECONDS))
+    assert [type(answer) for answer in answers] == [Answer]
+    assert grid.requests[-1][0] == "birch"  # the node where alder sits
+
+
+def test_a_site_that_no_node_answers_for_is_unavailable() -> None:
+    found = find({"birch": lambda site, request: None})
+    assert found[1] == Failure(SiteId("birch"), "NODE_UNAVAILABLE")
+
+
+def test_two_nodes_of_one_site_are_both_refused() -> None:
+    found = find({"birch": lambda site, request: reply_to(request, SiteId("alder"))})
+    assert found[0] == Failure(SiteId("alder"), "SITE_ANSWERED_TWICE")
+    assert found[1] == Failure(SiteId("birch"), "NODE_UNAVAILABLE")
+
+
+def test_a_refusal_at_the_start_names_its_site() -> None:
+    found = find({"birch": _changed(message=messages.Refusal("E_COHORT_EMPTY"), arrays={})})
+    assert found[1] == Failure(SiteId("birch"), "E_COHORT_EMPTY")
+
+
+def test_a_site_that_was_never_found_fails_when_it_is_asked() -> None:
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    grid = ScriptedGrid({"birch": lambda site, request: None})
+    exchange = Exchange(grid, COORDINATOR_KEY, roster, FakeClock())
+    exchange.find_sites(question(), DEADLINE_SECONDS)
+    outcomes = list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
+    assert outcomes[1] == Failure(SiteId("birch"), "NODE_UNAVAILABLE")
+    assert [type(outcome) for outcome in outcomes] == [Answer, Failure, Answer]

@@ -1,0 +1,158 @@
+"""Sites in worker processes: one that dies or hangs costs its own message only."""
+
+import multiprocessing
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from flwr.app import Message
+from tests.tiny_federation import SITES, FakeClock, TinyFederation, essence, history_of
+
+from fedward_common.identities import COORDINATOR
+from fedward_common.wire import messages
+from fedward_common.wire.envelope import Subject, sign_envelope
+from fedward_common.wire.flower_records import array_record_of_buffers, records_of
+from fedward_server.simulation.fork_server import start_fork_server
+from fedward_server.simulation.worker_grid import WorkerGrid
+
+FAULTY_APP = "tests.faulty_site:app"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fork_server() -> None:
+    """Import torch once, for all workers."""
+    start_fork_server()
+
+
+class Grids:
+    """Makes grids and closes them when the test is over."""
+
+    def __init__(self, federation: TinyFederation) -> None:
+        self._federation = federation
+        self._open: list[WorkerGrid] = []
+
+    def __call__(
+        self,
+        num_workers: int = 2,
+        faults: Mapping[str, str] | None = None,
+        clock: FakeClock | None = None,
+        message_seconds: float = 600.0,
+    ) -> WorkerGrid:
+        grid = WorkerGrid(
+            self._federation.node_configs(faults),
+            num_workers=num_workers,
+            threads=1,
+            message_seconds=message_seconds,
+            clock=clock or FakeClock(),
+            client_app=FAULTY_APP,
+        )
+        self._open.append(grid)
+        return grid
+
+    def close(self) -> None:
+        for grid in self._open:
+            grid.close()
+
+
+@pytest.fixture
+def grids(tiny: TinyFederation) -> Iterator[Grids]:
+    made = Grids(tiny)
+    yield made
+    made.close()
+
+
+def test_one_worker_two_workers_and_sites_in_turn_give_the_same_bytes(
+    tiny: TinyFederation, tmp_path: Path, grids: Grids
+) -> None:
+    tiny.run(tmp_path / "in-turn")
+    for num_workers in (1, 2):
+        folder = tmp_path / f"workers-{num_workers}"
+        tiny.run(folder, grid=grids(num_workers))
+        assert essence(folder) == essence(tmp_path / "in-turn"), num_workers
+
+
+def test_a_worker_that_dies_costs_its_message_and_is_replaced(
+    tiny: TinyFederation, run_folder: Path, grids: Grids
+) -> None:
+    tiny.run(run_folder, grid=grids(faults={"birch": "train.round/2/1=die"}))
+    history = history_of(run_folder)
+    assert history.failures == [{"round": 2, "attempt": 1, "site": "birch", "code": "WORKER_DIED"}]
+    assert history.participants == [
+        list(SITES), ["alder", "cedar"], list(SITES), list(SITES)
+    ]  # fmt: skip
+
+
+def test_a_worker_that_hangs_is_ended_at_the_deadline_and_replaced(
+    tiny: TinyFederation, run_folder: Path, grids: Grids
+) -> None:
+    """The Grid's clock takes a second a look; no message of an honest site needs 30 looks."""
+    grid = grids(
+        faults={"birch": "train.round/2/1=hang"}, clock=FakeClock(tick=1.0), message_seconds=30
+    )
+    tiny.run(run_folder, grid=grid)
+    history = history_of(run_folder)
+    assert [(f["site"], f["round"], f["code"]) for f in history.failures] == [
+        ("birch", 2, "WORKER_TIMED_OUT")
+    ]
+    assert history.participants[2:] == [list(SITES)] * 2
+
+
+def test_a_single_worker_that_keeps_dying_leaves_the_other_sites_their_rounds(
+    tiny: TinyFederation, run_folder: Path, grids: Grids
+) -> None:
+    tiny.run(run_folder, grid=grids(num_workers=1, faults={"alder": "train.round/*/*=die"}))
+    history = history_of(run_folder)
+    assert history.finished
+    assert history.participants == [["birch", "cedar"]] * 4
+
+
+class CountingGrid(WorkerGrid):
+    """Notes how many answers lie unread after each look."""
+
+    most_unread = 0
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        answers = super().pull_messages(message_ids)
+        self.most_unread = max(self.most_unread, len(self._answers))
+        return answers
+
+
+def test_no_more_answers_are_kept_than_there_are_workers(
+    tiny: TinyFederation, tmp_path: Path
+) -> None:
+    """Twelve questions whose answers are read from the last to the first."""
+    setup = tiny.set_up(tmp_path / "run")
+    kind, body = messages.encode_message(messages.ManifestQuery(setup.manifest_bytes))
+    subject = Subject(setup.manifest.consortium, setup.manifest.run, "")
+    envelope = sign_envelope(
+        setup.key, subject=subject, sender=COORDINATOR, recipient="", kind=kind, body=body,
+        arrays_sha256={},
+    )  # fmt: skip
+    home = tiny.node_configs()[100]
+    grid = CountingGrid(
+        {100 + n: home for n in range(12)}, num_workers=2, threads=1, message_seconds=600,
+        clock=FakeClock(), client_app=FAULTY_APP,
+    )  # fmt: skip
+    try:
+        pushed = grid.push_messages(
+            Message(records_of(envelope, array_record_of_buffers({})), node, "query.manifest")
+            for node in grid.get_node_ids()
+        )
+        for message_id in reversed(pushed):
+            answers: list[Message] = []
+            while not answers:
+                answers = grid.pull_messages([message_id])
+            assert [a.metadata.reply_to_message_id for a in answers] == [message_id]
+            assert not answers[0].has_error()
+        assert 0 < grid.most_unread <= 2
+    finally:
+        grid.close()
+
+
+def test_closing_ends_every_process(grids: Grids) -> None:
+    before = {process.pid for process in multiprocessing.active_children()}
+    grid = grids(num_workers=2)
+    children = [p for p in multiprocessing.active_children() if p.pid not in before]
+    assert len(children) == 2
+    grid.close()
+    assert not any(process.is_alive() for process in children)
