@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from fedward_client.cohorts.source import (
     E_PATIENT_IN_TWO_SPLITS,
     Case,
     CohortSource,
+    Exclusion,
     Split,
     Unit,
 )
@@ -47,18 +49,41 @@ def plan_cases(
 ) -> list[PlannedCase]:
     """List the cases of all sources in order; exclusions go to the tally.
 
-    A patient whose cases fall into two splits is left out with all of them, in every source.
+    A patient whose cases fall into two splits is left out with all of them, in every source. Where
+    a simulation cuts a cohort into parts, the first part alone counts what belongs to no patient.
     """
     planned: list[PlannedCase] = []
+    excluded: list[tuple[int, Exclusion]] = []
     for number, (table, source) in enumerate(zip(settings, sources, strict=True)):
         listed = source.cases()
-        tally.list_cases(number, listed.num_listed)
-        for exclusion in listed.exclusions:
-            tally.exclude(number, exclusion.code, exclusion.line)
+        excluded += [(number, exclusion) for exclusion in listed.exclusions]
+        scope = _scope_of(table, settings)
         for case in listed.cases:
             placed, split = with_split(case, split_key, fractions)
-            planned.append(PlannedCase(number, placed, split, _unit_key(table, case, split_key)))
-    return _of_this_part(_without_torn_patients(planned, sources, tally), settings)
+            key = _unit_key(table.unit, scope, case.patient, split_key)
+            planned.append(PlannedCase(number, placed, split, key))
+    whole, torn = _without_torn_patients(planned, sources)
+    kept = _of_this_part(whole, settings)
+    _count(kept, excluded + torn, settings, tally)
+    return kept
+
+
+def _count(
+    kept: list[PlannedCase],
+    excluded: list[tuple[int, Exclusion]],
+    settings: Sequence[SourceSettings],
+    tally: ExclusionTally,
+) -> None:
+    told = [
+        (source, exclusion)
+        for source, exclusion in excluded
+        if (part := settings[source].partition) is None or part.site == 0
+    ]
+    num_listed = Counter([one.source for one in kept] + [source for source, _ in told])
+    for source in range(len(settings)):
+        tally.list_cases(source, num_listed[source])
+    for source, exclusion in told:
+        tally.exclude(source, exclusion.code, exclusion.line)
 
 
 def _of_this_part(
@@ -77,21 +102,32 @@ def _of_this_part(
 
 
 def _without_torn_patients(
-    planned: list[PlannedCase], sources: Sequence[CohortSource], tally: ExclusionTally
-) -> list[PlannedCase]:
+    planned: list[PlannedCase], sources: Sequence[CohortSource]
+) -> tuple[list[PlannedCase], list[tuple[int, Exclusion]]]:
     torn = in_two_splits(
         (p.unit_key, p.split) for p in planned if sources[p.source].unit != "image"
     )
-    for one in planned:
-        if one.unit_key in torn:
-            tally.exclude(one.source, E_PATIENT_IN_TWO_SPLITS, one.case.line)
-    return [p for p in planned if p.unit_key not in torn]
+    excluded = [
+        (one.source, Exclusion(E_PATIENT_IN_TWO_SPLITS, one.case.line))
+        for one in planned
+        if one.unit_key in torn
+    ]
+    return [p for p in planned if p.unit_key not in torn], excluded
 
 
-def _unit_key(settings: SourceSettings, case: Case, split_key: bytes) -> bytes:
-    """An image is known by its file, a patient by the hospital that named it."""
-    scope = settings.path if settings.unit == "image" else settings.patient_namespace
-    parts = (settings.unit, scope, case.patient)
+def _scope_of(table: SourceSettings, settings: Sequence[SourceSettings]) -> str:
+    """Say within what a name is unique: an image's within its file, a patient's at a hospital.
+
+    A file counts by its place in the cohort, not by its path: patients are numbered by their keys,
+    so moved data would else be trained on in another order.
+    """
+    if table.unit != "image":
+        return table.patient_namespace
+    return str(next(n for n, other in enumerate(settings) if other.path == table.path))
+
+
+def _unit_key(unit: Unit, scope: str, patient: str, split_key: bytes) -> bytes:
+    parts = (unit, scope, patient)
     text = b"".join(len(p.encode()).to_bytes(8, "big") + p.encode() for p in parts)
     return hmac.new(split_key, _DOMAIN + text, hashlib.sha256).digest()
 

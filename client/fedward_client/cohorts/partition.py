@@ -6,11 +6,9 @@ few classes, a large one makes sites alike. A patient's part follows from a keye
 same in every process, and all images of a patient lie at one site.
 """
 
+import bisect
 import functools
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fedward_common.errors import ConfigurationError
 from fedward_common.randomness import derive_seed
@@ -53,10 +51,13 @@ def part_of_patient(unit_key: bytes, label: int | None, section: PartitionSectio
     """
     bounds = _bounds(label, section.num_sites, section.alpha, section.seed)
     position = int.from_bytes(unit_key[-8:], "big") / 2**64
-    return min(int(np.searchsorted(bounds, position, side="right")), section.num_sites - 1)
+    return min(bisect.bisect_right(bounds, position), section.num_sites - 1)
 
 
 @functools.lru_cache(maxsize=1024)
-def _bounds(label: int | None, num_sites: int, alpha: float, seed: int) -> NDArray[np.float64]:
+def _bounds(label: int | None, num_sites: int, alpha: float, seed: int) -> list[float]:
+    import numpy as np
+
     generator = np.random.default_rng(derive_seed(seed, "partition", str(label)))
-    return np.cumsum(generator.dirichlet(np.full(num_sites, alpha)))
+    bounds: list[float] = np.cumsum(generator.dirichlet(np.full(num_sites, alpha))).tolist()
+    return bounds

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fedward_client.cohorts.source import FloatImage
 
 INDEX_FILE = "index.json"
-VIEW_VERSION = 1
+VIEW_VERSION = 2
 
 Progress = Callable[[int, int], None]
 
