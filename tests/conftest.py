@@ -1,9 +1,13 @@
-"""Where the real images are, and what a missing folder means."""
+"""What every suite shares: one thread, a tiny federation, and where the real images are."""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.tiny_federation import TinyFederation
 
 _HERE = Path(__file__).resolve().parent.parent
 
@@ -11,6 +15,27 @@ _HERE = Path(__file__).resolve().parent.parent
 def _data_root() -> Path:
     named = os.environ.get("FEDWARD_DATA_ROOT")
     return Path(named) if named else _HERE.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Another number of threads would give other bytes."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> "TinyFederation":
+    """Three sites with learnable images; runs go into folders of their own."""
+    from tests.tiny_federation import make_federation
+
+    return make_federation(tmp_path_factory.mktemp("tiny") / "federation")
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    return tmp_path / "run"
 
 
 @pytest.fixture(scope="session")

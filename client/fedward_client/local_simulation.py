@@ -4,8 +4,9 @@ In a real federation none of this crosses a network: the homes are on other mach
 can ask for them. A simulator calls these functions by name.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,17 +115,20 @@ def seconds_of_run(home_folder: Path, run: str) -> dict[str, float]:
     seconds = {"training": 0.0, "evaluation": 0.0}
     if not path.exists():
         return seconds
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry: Mapping[str, Any] = json.loads(line)
-        except ValueError:
-            continue  # cut short by a kill; the next line is whole again
+    for entry in _whole_entries(path.read_text(encoding="utf-8")):
         for name in seconds:
             seconds[name] += entry[f"{name}_seconds"]
     return seconds
 
 
-def test_sums(home_folder: Path, run: str) -> "np.ndarray[Any, np.dtype[np.int64]] | None":
+def _whole_entries(text: str) -> Iterator[Mapping[str, Any]]:
+    """Give all entries but those cut short by a kill; the next one stands in the same line."""
+    for start in text.split("{")[1:]:  # an entry has numbers alone, so each brace begins one
+        with contextlib.suppress(ValueError):
+            yield json.loads("{" + start)
+
+
+def sums_on_test_split(home_folder: Path, run: str) -> "np.ndarray[Any, np.dtype[np.int64]] | None":
     """Give the site's own sums over its test patients, or None where it was not asked."""
     path = SiteHome(home_folder).run_folder(run) / "test-sums.npy"
     return np.load(path, allow_pickle=False) if path.exists() else None

@@ -12,7 +12,6 @@ reports/            what was excluded, for the site's own eyes
 Nothing here is ever sent.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,8 +81,4 @@ def create_site_home(folder: Path, *, split_key: bytes) -> SiteHome:
 
 def write_private_file(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read."""
-    previous = os.umask(0o077)
-    try:
-        write_atomically(path, content)
-    finally:
-        os.umask(previous)
+    write_atomically(path, content, mode=0o600)

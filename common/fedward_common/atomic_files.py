@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -32,12 +33,17 @@ def full_disk_named(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: Path, content: bytes | memoryview | Iterable[bytes | memoryview]) -> str:
+def write_atomically(
+    path: Path, content: bytes | memoryview | Iterable[bytes | memoryview], *, mode: int = 0o666
+) -> str:
     """Write a file so that a crash leaves the old one or the new one, never a part.
+
+    Several threads or processes may write one path: each writes a whole file, the last one stays.
 
     Args:
         path: Where; its folder exists.
         content: The bytes, or blocks of them in order.
+        mode: Permissions from the first byte on, less the umask; an old file's do not count.
 
     Returns:
         SHA-256 of the content, in hex.
@@ -46,15 +52,16 @@ def write_atomically(path: Path, content: bytes | memoryview | Iterable[bytes | 
         DiskFullError: No space; the old file is untouched.
     """
     blocks = (content,) if isinstance(content, bytes | memoryview) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     digest = hashlib.sha256()
     with full_disk_named(path):
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
         try:
-            with temporary.open("wb", buffering=0) as file:
+            with os.fdopen(descriptor, "wb", buffering=0):
                 for block in blocks:
                     digest.update(block)
-                    write_all(file.fileno(), block)
-                os.fsync(file.fileno())
+                    write_all(descriptor, block)
+                os.fsync(descriptor)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

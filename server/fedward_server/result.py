@@ -16,8 +16,7 @@ from fedward_common.evaluation.operating_points import Threshold, confusion_matr
 from fedward_common.evaluation.sums import ClassificationSums, Sums, sums_from_vector
 from fedward_common.job.job_file import table_of_job
 from fedward_common.patient_bands import PatientBand
-from fedward_server.coordinator.pooled_evaluation import figures_of
-from fedward_server.coordinator.round_loop import threshold_for
+from fedward_server.coordinator.pooled_evaluation import figures_of, threshold_for
 from fedward_server.coordinator.run_journal import RunHistory, unpacked
 from fedward_server.coordinator.run_setup import RunSetup
 
@@ -46,7 +45,7 @@ def result_of_run(
     job, manifest = setup.job, setup.manifest
     final = history.final or {}
     selected = final["selected"]
-    threshold: Threshold | None = threshold_for(selected, setup)
+    threshold = threshold_for(selected, job.task)
     pooled = sums_from_vector(unpacked(final["sums"]), job.task)
     return {
         "schema": SCHEMA,

@@ -1,7 +1,9 @@
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,35 @@ def test_a_view_of_an_array_is_written_as_its_bytes(tmp_path: Path) -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     write_atomically(tmp_path / "file", array.data)
     assert (tmp_path / "file").read_bytes() == array.tobytes()
+
+
+def test_two_threads_that_write_one_path_both_succeed_and_leave_one_whole_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file"
+    contents = [bytes([number]) * 10_000 for number in range(50)]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        written = list(pool.map(lambda content: write_atomically(path, content), contents))
+    assert written == [hashlib.sha256(content).hexdigest() for content in contents]
+    assert path.read_bytes() in contents
+    assert [left.name for left in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_private_file_is_private_while_it_is_written_whatever_was_there(kept: Path) -> None:
+    kept.chmod(0o644)
+    seen: list[int] = []
+
+    def blocks() -> Iterator[bytes]:
+        yield b"secret"
+        (half,) = kept.parent.glob(".*.tmp")
+        seen.append(stat.S_IMODE(half.stat().st_mode))
+
+    previous = os.umask(0)
+    try:
+        write_atomically(kept, blocks(), mode=0o600)
+    finally:
+        os.umask(previous)
+    assert [*seen, stat.S_IMODE(kept.stat().st_mode)] == [0o600, 0o600]
 
 
 class FullDisk:

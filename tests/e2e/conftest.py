@@ -10,16 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tests.tiny_federation import SITES, Picture, pictures_of, tiny_job, write_site
 
 from fedward_common.job.job_file import Job, table_of_job
 from fedward_server import cli
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)

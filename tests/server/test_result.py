@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from tests.tiny_federation import SITES, TinyFederation, make_federation, pictures_of, tiny_job
 
 from fedward_client.daemon.site_state import open_site
-from fedward_client.local_simulation import cohort_summary
-from fedward_client.local_simulation import test_sums as sums_at_home
+from fedward_client.local_simulation import cohort_summary, sums_on_test_split
 from fedward_common.models.catalogue import architecture_of
 from fedward_common.models.flat_vector import load_flat, spec_of
 from fedward_common.models.registry import build_model
@@ -44,7 +43,8 @@ def finish(federation: TinyFederation, folder: Path) -> Finished:
         history,
         cohorts={site: cohort_summary(home) for site, home in federation.homes.items()},
         site_sums={
-            site: sums_at_home(home, setup.manifest.run) for site, home in federation.homes.items()
+            site: sums_on_test_split(home, setup.manifest.run)
+            for site, home in federation.homes.items()
         },
         seconds=SECONDS,
     )

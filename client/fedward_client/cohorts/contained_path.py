@@ -2,8 +2,13 @@
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from fedward_client.cohorts.source import E_FILE_NOT_FOUND, E_PATH_ESCAPES, UnusableCaseError
-from fedward_common.errors import ConfigurationError
+from fedward_client.cohorts.source import (
+    E_FILE_NOT_FOUND,
+    E_PATH_ESCAPES,
+    E_SOURCE_UNREADABLE,
+    UnusableCaseError,
+)
+from fedward_common.errors import CohortError, ConfigurationError
 
 
 def leaves_its_folder(relative: str) -> bool:
@@ -14,6 +19,26 @@ def leaves_its_folder(relative: str) -> bool:
         or bool(windows.drive or windows.root)
         or ".." in windows.parts  # these parts end at '/' and at '\'
     )
+
+
+def folder_of(path: str, content: str) -> Path:
+    """Resolve the folder that holds a source's files.
+
+    Args:
+        path: As the cohort's file has it.
+        content: What lies in it, in words, for the hint.
+
+    Raises:
+        CohortError: `E_SOURCE_UNREADABLE`: it is no folder.
+    """
+    folder = Path(path).resolve()
+    if not folder.is_dir():
+        raise CohortError(
+            f"{path} is no folder",
+            hint=f"path must name the folder of the {content}",
+            code=E_SOURCE_UNREADABLE,
+        )
+    return folder
 
 
 def existing_file_inside(folder: Path, relative: str) -> Path:

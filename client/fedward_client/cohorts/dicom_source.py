@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedward_client.cohorts.cohort_file import SourceSettings
-from fedward_client.cohorts.contained_path import existing_file_inside, leaves_its_folder
+from fedward_client.cohorts.contained_path import (
+    existing_file_inside,
+    folder_of,
+    leaves_its_folder,
+)
 from fedward_client.cohorts.dicom_files import decode_dicom, decode_dicom_mask, header_value
 from fedward_client.cohorts.manifest_cases import read_case_table
 from fedward_client.cohorts.picture_files import decode_mask_picture, read_picture_file
@@ -21,13 +25,11 @@ from fedward_client.cohorts.source import (
     E_FILE_NOT_FOUND,
     E_IMAGE_UNREADABLE,
     E_MASK_UNREADABLE,
-    E_SOURCE_UNREADABLE,
     Case,
     CaseList,
     Unit,
     UnusableCaseError,
 )
-from fedward_common.errors import CohortError
 from fedward_common.job.job_file import DataSection, TaskSection
 
 if TYPE_CHECKING:
@@ -51,13 +53,7 @@ class DicomSource:
         column = self._table.columns.image.replace("_", "").casefold()
         self._keyed_by_uid = column == "sopinstanceuid"
         self._spatial_dims = data.spatial_dims
-        self._folder = Path(settings.path).resolve()
-        if not self._folder.is_dir():
-            raise CohortError(
-                f"{settings.path} is no folder",
-                hint="path must name the folder of the DICOM files",
-                code=E_SOURCE_UNREADABLE,
-            )
+        self._folder = folder_of(settings.path, "DICOM files")
 
     @property
     def unit(self) -> Unit:

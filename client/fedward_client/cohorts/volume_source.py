@@ -13,7 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward_client.cohorts.cohort_file import SourceSettings
-from fedward_client.cohorts.contained_path import existing_file_inside, leaves_its_folder
+from fedward_client.cohorts.contained_path import (
+    existing_file_inside,
+    folder_of,
+    leaves_its_folder,
+)
 from fedward_client.cohorts.manifest_cases import read_case_table
 from fedward_client.cohorts.pixel_arrays import MAX_PIXELS, channels_first, whole_numbers
 from fedward_client.cohorts.source import (
@@ -23,7 +27,6 @@ from fedward_client.cohorts.source import (
     E_MASK_GEOMETRY,
     E_MASK_SHAPE,
     E_MASK_UNREADABLE,
-    E_SOURCE_UNREADABLE,
     Case,
     CaseList,
     Unit,
@@ -34,7 +37,6 @@ from fedward_client.cohorts.volume_files import (
     image_io_of,
     require_whole_nifti,
 )
-from fedward_common.errors import CohortError
 from fedward_common.job.job_file import DataSection, TaskSection
 
 if TYPE_CHECKING:
@@ -56,13 +58,7 @@ class VolumeSource:
     def __init__(self, settings: SourceSettings, task: TaskSection, data: DataSection) -> None:
         self._table = read_case_table(settings, task)
         self._spatial_dims = data.spatial_dims
-        self._folder = Path(settings.path).resolve()
-        if not self._folder.is_dir():
-            raise CohortError(
-                f"{settings.path} is no folder",
-                hint="path must name the folder of the volumes",
-                code=E_SOURCE_UNREADABLE,
-            )
+        self._folder = folder_of(settings.path, "volumes")
 
     @property
     def unit(self) -> Unit:

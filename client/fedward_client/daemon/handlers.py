@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from fedward_client.daemon.site_state import OpenRun, OpenSite
 from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import (
-    CohortError,
     FedwardError,
     UnverifiedMessageError,
     WeightsMismatchError,
@@ -30,6 +29,7 @@ from fedward_common.wire.envelope import (
     Envelope,
     Header,
     Subject,
+    hash_of_array,
     hashes_of_arrays,
     sign_envelope,
     verify_envelope,
@@ -73,9 +73,11 @@ def _verify_addressee(site: OpenSite, header: Header) -> None:
 def _log_refusal(site: OpenSite, header: Header, error: Exception) -> None:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     code = error.code if isinstance(error, FedwardError) else type(error).__name__
+    # Text of the peer never stands in the site's log, where it could pass for a line of its own.
+    kind = header.kind if header.kind in messages.KINDS else "unknown kind"
     site.log.warning(
         "%s: %s in round %d: %s (%s:%d)",
-        site.site_id, header.kind, header.round, code, frame.name, frame.lineno or 0,
+        site.site_id, kind, header.round, code, frame.name, frame.lineno or 0,
     )  # fmt: skip
 
 
@@ -118,10 +120,7 @@ def _consider(
     site: OpenSite, header: Header, query: messages.ManifestQuery
 ) -> messages.ManifestReply:
     run = site.accept(query.manifest, header.run)
-    num_patients = run.view.num_patients("train")
-    if site.site_id in run.manifest.training_sites and num_patients == 0:
-        raise CohortError("no patient of the train split", code="E_NO_TRAINING_PATIENTS")
-    band = band_of(num_patients)
+    band = band_of(run.view.num_patients("train"))
     return messages.ManifestReply(band.low, band.high, run.view.unit)
 
 
@@ -136,6 +135,8 @@ def _train(
 
     if site.site_id not in run.manifest.training_sites:
         raise UnverifiedMessageError("this site does not train in this run", code="NOT_A_TRAINER")
+    if not 1 <= header.round <= run.job.job.rounds:
+        raise UnverifiedMessageError("the job has no such round", code="ROUND_OUT_OF_RANGE")
     weights = _weights(run, arrays, messages.WEIGHTS)
     answer: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {}
     begin = time.perf_counter()
@@ -171,12 +172,11 @@ def _evaluate(
     run: OpenRun, header: Header, message: messages.EvaluateWeights, arrays: Arrays
 ) -> Answered:
     begin = time.perf_counter()
-    sums = _sums(run, _weights(run, arrays, messages.WEIGHTS), message.split)
+    weights = _weights(run, arrays, messages.WEIGHTS)
     if message.split == "test":
-        # A hospital sees its own figures at home; they are not sent.
-        content = io.BytesIO()
-        np.save(content, sums)
-        write_atomically(run.folder / "test-sums.npy", content.getvalue())
+        sums = _sums_on_test_once(run, weights)
+    else:
+        sums = _sums(run, weights, message.split)
     run.note_activity(
         round=header.round,
         split=message.split,
@@ -184,6 +184,29 @@ def _evaluate(
         evaluation_seconds=time.perf_counter() - begin,
     )
     return messages.EvaluateReply(), {messages.SUMS: sums}
+
+
+def _sums_on_test_once(run: OpenRun, weights: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Evaluate one set of weights a run on test patients; asked again, give the same answer.
+
+    The sums stay at home too, where a hospital sees its own figures.
+    """
+    used, stored = run.folder / "test-weights.sha256", run.folder / "test-sums.npy"
+    digest = hash_of_array(weights).encode()
+    if not used.exists():
+        write_atomically(used, digest)
+    elif used.read_bytes() != digest:
+        raise UnverifiedMessageError(
+            "other weights were tested in this run already", code="TEST_ALREADY_USED"
+        )
+    if stored.exists():
+        known: NDArray[np.int64] = np.load(stored, allow_pickle=False)
+        return known
+    sums = _sums(run, weights, "test")
+    content = io.BytesIO()
+    np.save(content, sums)
+    write_atomically(stored, content.getvalue())
+    return sums
 
 
 def _weights(run: OpenRun, arrays: Arrays, name: str) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from fedward_client.site_home import SiteHome
 from fedward_common.atomic_files import full_disk_named, write_atomically
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.errors import (
+    CohortError,
     ConfigurationError,
     MalformedMessageError,
     UnverifiedMessageError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from fedward_common.models.flat_vector import ModuleWeights
 
 _MANIFEST = "manifest.cbor"
+_VIEW = "view"
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,11 @@ class OpenSite:
         if stored.exists() and stored.read_bytes() != manifest_bytes:
             raise UnverifiedMessageError("this run was accepted with another manifest")
         opened = self._open(manifest, manifest_bytes, folder)
+        if self.site_id in manifest.training_sites and not opened.view.num_patients("train"):
+            raise CohortError("no patient of the train split", code="E_NO_TRAINING_PATIENTS")
         if not stored.exists():
             write_atomically(stored, manifest_bytes)
+        self.runs[manifest.run] = opened
         return opened
 
     def accepted_run(self, run: str, manifest_sha256: str) -> OpenRun:
@@ -130,25 +135,26 @@ class OpenSite:
             if not stored.exists():
                 raise UnverifiedMessageError("this run was never accepted", code="UNKNOWN_RUN")
             manifest_bytes = stored.read_bytes()
-            self._open(decode_manifest(manifest_bytes), manifest_bytes, stored.parent)
+            manifest = decode_manifest(manifest_bytes)
+            self.runs[run] = self._open(manifest, manifest_bytes, stored.parent)
         found = self.runs[run]
         if found.manifest_sha256 != manifest_sha256:
             raise UnverifiedMessageError("the message names another manifest")
         return found
 
     def _open(self, manifest: Manifest, manifest_bytes: bytes, folder: Path) -> OpenRun:
-        if manifest.run in self.runs:
-            return self.runs[manifest.run]
+        digest = hash_of_manifest(manifest_bytes)
+        known = self.runs.get(manifest.run)
+        if known is not None and known.manifest_sha256 == digest:
+            return known
         job = manifest.job
         network = network_of(job)
         if network.spec.hash != manifest.parameter_spec_sha256:
             raise WeightsMismatchError("the manifest names another architecture")
         folder.mkdir(parents=True, exist_ok=True)
-        run = OpenRun(
-            manifest, hash_of_manifest(manifest_bytes), job, folder, self._view(job), network
-        )
-        self.runs[manifest.run] = run
-        return run
+        view = self._view(job)
+        _pin(folder / _VIEW, view.folder.name)
+        return OpenRun(manifest, digest, job, folder, view, network)
 
     def _view(self, job: Job) -> JobView:
         sources = read_cohort_file(self.home.cohorts / f"{self.cohort}.toml")
@@ -161,6 +167,22 @@ class OpenSite:
     def log(self) -> logging.Logger:
         """The site's own log, in its home."""
         return _logger_of(self.home)
+
+
+def _pin(file: Path, fingerprint: str) -> None:
+    """Let a run go on with the very data it was accepted with, and no other.
+
+    Raises:
+        CohortError: `E_COHORT_CHANGED`.
+    """
+    if not file.exists():
+        write_atomically(file, fingerprint.encode())
+    elif file.read_text() != fingerprint:
+        raise CohortError(
+            "the cohort's files changed since this run was accepted",
+            hint="put them back as they were, or start a new run",
+            code="E_COHORT_CHANGED",
+        )
 
 
 _sites: dict[Path, OpenSite] = {}
@@ -180,6 +202,11 @@ def network_of(job: Job) -> Network:
         spec = spec_of(module, architecture_of(job))
         _networks[key] = Network(module, spec, ModuleWeights(module, spec))
     return _networks[key]
+
+
+def forget_open_sites() -> None:
+    """Close every site of this process, as a restart does; what is on disk stays."""
+    _sites.clear()
 
 
 def open_site(folder: Path) -> OpenSite:

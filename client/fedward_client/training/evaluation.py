@@ -44,13 +44,6 @@ def evaluate_split(module: torch.nn.Module, job: Job, view: JobView, split: Spli
         return _classification(module, job, view, cases, patients)
 
 
-def _batches(view: JobView, cases: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    pixels = int(np.prod(view.images.shape[1:]))
-    size = max(1, _PIXELS_AT_ONCE // pixels)
-    for at in range(0, len(cases), size):
-        yield cases[at : at + size]
-
-
 def predict(
     module: torch.nn.Module, view: JobView, cases: NDArray[np.int64]
 ) -> tuple[torch.Tensor, torch.device]:
@@ -60,6 +53,23 @@ def predict(
     return module(images).float(), device
 
 
+def _judged_batches(
+    module: torch.nn.Module,
+    job: Job,
+    view: JobView,
+    cases: NDArray[np.int64],
+    truth: NDArray[np.int64] | NDArray[np.uint8],
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, NDArray[np.float64]]]:
+    """Yield logits, target and the loss of each case, a batch of `cases` at a time."""
+    loss_of = build_loss(job.training.loss, job.task)
+    size = max(1, _PIXELS_AT_ONCE // int(np.prod(view.images.shape[1:])))
+    for at in range(0, len(cases), size):
+        batch = cases[at : at + size]
+        logits, device = predict(module, view, batch)
+        target = torch.from_numpy(truth[batch].astype(np.int64)).to(device)
+        yield logits, target, loss_of(logits, target).double().cpu().numpy()
+
+
 def _classification(
     module: torch.nn.Module,
     job: Job,
@@ -67,16 +77,12 @@ def _classification(
     cases: NDArray[np.int64],
     patients: NDArray[np.int64],
 ) -> Sums:
-    loss_of = build_loss(job.training.loss, job.task)
-    labels = view.labels[cases]
     probabilities, losses = [], []
-    for batch in _batches(view, cases):
-        logits, device = predict(module, view, batch)
-        target = torch.from_numpy(np.asarray(view.labels[batch])).to(device)
-        losses.append(loss_of(logits, target).double().cpu().numpy())
+    for logits, _, loss in _judged_batches(module, job, view, cases, view.labels):
+        losses.append(loss)
         probabilities.append(logits.double().softmax(dim=1).cpu().numpy())
     return sums_of_classification(
-        np.concatenate(probabilities), labels, patients, np.concatenate(losses)
+        np.concatenate(probabilities), view.labels[cases], patients, np.concatenate(losses)
     )
 
 
@@ -87,19 +93,13 @@ def _segmentation(
     cases: NDArray[np.int64],
     patients: NDArray[np.int64],
 ) -> Sums:
-    loss_of = build_loss(job.training.loss, job.task)
-    num_classes = len(job.task.classes)
-    masks = view.masks
-    if masks is None:
+    if view.masks is None:
         raise ValueError("a segmentation view has masks")
+    num_classes = len(job.task.classes)
     dice: list[NDArray[np.float64]] = []
     losses = []
-    for batch in _batches(view, cases):
-        logits, device = predict(module, view, batch)
-        truth = np.ascontiguousarray(masks[batch])
-        target = torch.from_numpy(truth.astype(np.int64)).to(device)
-        losses.append(loss_of(logits, target).double().cpu().numpy())
-        predicted = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
-        pairs = zip(predicted, truth, strict=True)
+    for logits, target, loss in _judged_batches(module, job, view, cases, view.masks):
+        losses.append(loss)
+        pairs = zip(logits.argmax(dim=1).cpu().numpy(), target.cpu().numpy(), strict=True)
         dice.extend(dice_per_structure(p, t, num_classes) for p, t in pairs)
     return sums_of_segmentation(np.stack(dice), patients, np.concatenate(losses))

@@ -35,7 +35,7 @@ class ManifestReply:
 
     band_low: int
     band_high: int
-    unit: str
+    unit: Literal["patient", "lesion", "image"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ _KINDS: dict[str, type[Any]] = {
     "evaluate.reply": EvaluateReply,
     "refusal": Refusal,
 }
+KINDS = frozenset(_KINDS)
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 M = TypeVar("M")

@@ -16,6 +16,10 @@ from fedward_server.optimizers import ServerOptimizer
 
 _BLOCK = 1 << 16
 
+# No weight of a usable model moves further in a round. Without a bound one site's finite update
+# could make the sum overflow, which would end the run for all.
+MAX_CHANGE = np.float32(1e6)
+
 
 class GlobalModel:
     """Weights, optional moving average, and the sum of the round under way.
@@ -50,16 +54,18 @@ class GlobalModel:
         """Add one site's weighted update.
 
         Raises:
-            UnusableUpdateError: A value is NaN or infinite; nothing was added.
+            UnusableUpdateError: A value is NaN, infinite or beyond 1e6; nothing was added.
         """
         blocks = [slice(at, at + _BLOCK) for at in range(0, update.size, _BLOCK)]
-        if not all(np.isfinite(update[block]).all() for block in blocks):
-            raise UnusableUpdateError("an update holds NaN or infinity")
-        with np.errstate(over="ignore", invalid="ignore"):  # found by `commit_round`
-            for block in blocks:
-                part = self._scratch[: update[block].size]
-                np.multiply(update[block], np.float32(weight), out=part)
-                self._sum[block] += part
+        for block in blocks:
+            part = self._scratch[: update[block].size]
+            np.abs(update[block], out=part)
+            if not (part <= MAX_CHANGE).all():  # a NaN is not below it either
+                raise UnusableUpdateError("an update holds NaN, infinity or a value beyond 1e6")
+        for block in blocks:
+            part = self._scratch[: update[block].size]
+            np.multiply(update[block], np.float32(weight), out=part)
+            self._sum[block] += part
         self._total_weight += weight
 
     def commit_round(self) -> None:
@@ -107,10 +113,12 @@ class GlobalModel:
         return named | {f"optimizer.{k}": v for k, v in self.optimizer.state().items()}
 
     def restore(self, tensors: dict[str, NDArray[np.float32]], round_number: int) -> None:
-        """Take over what `tensors` gave at the end of `round_number`."""
-        self.weights = tensors["weights"].tobytes()
-        if self.averaged is not None:
-            self.averaged = tensors["averaged"].tobytes()
+        """Take over, and empty, what `tensors` gave at the end of `round_number`."""
+        keeps_average = self.averaged is not None
+        self.weights, self.averaged = b"", None  # freed before their successors are made
+        self.weights = tensors.pop("weights").tobytes()
+        if keeps_average:
+            self.averaged = tensors.pop("averaged").tobytes()
         prefix = "optimizer."
         state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
         self.optimizer.restore(state)

@@ -1,11 +1,14 @@
 """Sums of several sites, merged as they come, and the pooled figures made of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward_common.errors import MalformedMessageError
+from fedward_common.evaluation.checked_counts import MAX_CASES
 from fedward_common.evaluation.figures import (
     classification_figures,
     segmentation_figures,
@@ -18,6 +21,7 @@ from fedward_common.evaluation.sums import (
     sums_from_vector,
 )
 from fedward_common.job.job_file import TaskSection
+from fedward_server.coordinator.run_journal import unpacked
 
 
 @dataclass
@@ -26,39 +30,49 @@ class PooledSums:
 
     task: TaskSection
     sums: Sums
+    max_cases_a_site: int
     sites: list[str] = field(default_factory=list)
 
     @classmethod
-    def empty(cls, task: TaskSection) -> "PooledSums":
-        """Start with no patients."""
-        return cls(task, empty_sums(task))
+    def empty(cls, task: TaskSection, *, num_sites: int) -> "PooledSums":
+        """Start with no patients.
 
-    def checked(self, unverified: NDArray[Any]) -> Sums:
-        """Read one site's vector, which can then be added.
+        Args:
+            task: The job's.
+            num_sites: How many may contribute; each gets its share of the most cases a sum can
+                hold, so that no site's claim keeps another out.
+        """
+        return cls(task, empty_sums(task), MAX_CASES // max(1, num_sites))
+
+    def with_sums(self, unverified: NDArray[Any]) -> Sums:
+        """Give the total with one site's vector in it; `take` makes it the new total.
 
         Raises:
-            MalformedMessageError: It is no vector of sums of this task, or with those before it
-                there would be more cases than possible.
+            MalformedMessageError: It is no vector of sums of this task, or of more cases than a
+                site may have.
         """
-        sums = sums_from_vector(np.asarray(unverified), self.task)
-        merged(self.sums, sums)
-        return sums
+        one = sums_from_vector(np.asarray(unverified), self.task)
+        count = one.count if isinstance(one, ClassificationSums) else one.patients
+        if count > self.max_cases_a_site:
+            raise MalformedMessageError(f"{count} cases at one site are more than can be")
+        return self.sums.merge(one)  # type: ignore[arg-type]  # both are of the one task
 
-    def add(self, site: str, sums: Sums) -> None:
-        """Merge one site's sums."""
-        self.sums = merged(self.sums, sums)
+    def take(self, site: str, total: Sums) -> None:
+        """Take over what `with_sums` gave for a site."""
+        self.sums = total
         self.sites.append(site)
 
 
-def merged(left: Sums, right: Sums) -> Sums:
-    """Merge two sums of one task."""
-    if isinstance(left, ClassificationSums):
-        if not isinstance(right, ClassificationSums):
-            raise TypeError("sums of two tasks cannot be merged")
-        return left.merge(right)
-    if isinstance(right, ClassificationSums):
-        raise TypeError("sums of two tasks cannot be merged")
-    return left.merge(right)
+def threshold_for(selected: Mapping[str, Any], task: TaskSection) -> Threshold | None:
+    """Give the threshold that was fixed on the selected round's validation sums, if any.
+
+    Args:
+        selected: The journal's entry of the selected round; its `sums` as `packed` wrote them.
+        task: The job's.
+    """
+    if not selected.get("sums"):
+        return None
+    return threshold_of(sums_from_vector(unpacked(selected["sums"]), task))
 
 
 def threshold_of(sums: Sums) -> Threshold | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedward_common.errors import MalformedMessageError, QuorumError
+from fedward_common.evaluation.checked_counts import MAX_CASES
 from fedward_common.job.job_file import QuorumSection, StrategySection
 from fedward_common.patient_bands import PatientBand, band_of, weight_of
 from fedward_common.wire.messages import ManifestReply
@@ -16,7 +17,8 @@ def terms_of(reply: ManifestReply, strategy: StrategySection, *, trains: bool) -
         MalformedMessageError: It answered with something that is no band of patient counts.
     """
     band = PatientBand(reply.band_low, reply.band_high)
-    if band_of(reply.band_low) != band or (trains and band.low < 1):
+    known = band.low <= MAX_CASES and band_of(band.low) == band
+    if not known or (trains and band.low < 1):
         raise MalformedMessageError("the answer names no band of patient counts")
     by_band = weight_of(band, strategy.weight_cap_patients)
     return {
@@ -25,6 +27,7 @@ def terms_of(reply: ManifestReply, strategy: StrategySection, *, trains: bool) -
         "unit": reply.unit,
         "weight": by_band if strategy.weighting == "bands" else 1.0,
         "trains": trains,
+        "patients": min(band.low, strategy.weight_cap_patients),
     }
 
 
@@ -50,8 +53,9 @@ def require_quorum(
     """
     trainers = {site: terms for site, terms in accepted.items() if terms["trains"]}
     there = [site for site in present if site in trainers]
-    total = sum(terms["band_low"] for terms in trainers.values())
-    share = sum(trainers[site]["band_low"] for site in there) / total if total else 0.0
+    # Bands count up to the cap, so one site's claim cannot make all the others too few.
+    total = sum(terms["patients"] for terms in trainers.values())
+    share = sum(trainers[site]["patients"] for site in there) / total if total else 0.0
     if len(there) >= quorum.required_sites and share >= quorum.minimum_share:
         return
     missing = ", ".join(f"{failure['site']}: {failure['code']}" for failure in failures)

@@ -35,7 +35,6 @@ from fedward_server.coordinator.run_journal import (
     apply_entry,
     packed,
     replay,
-    unpacked,
 )
 from fedward_server.coordinator.run_setup import RunSetup
 from fedward_server.coordinator.selection import is_best, should_stop
@@ -91,14 +90,16 @@ class RoundLoop:
 
     def _restored_model(self) -> GlobalModel:
         strategy = self._job.strategy
-        weights = self._setup.initial_weights()
-        optimizer = build_server_optimizer(strategy, weights.size)
-        model = GlobalModel(weights.tobytes(), optimizer, strategy.ema_decay)
+        weights = self._setup.initial_weights().tobytes()
+        optimizer = build_server_optimizer(strategy, len(weights) // 4)
+        model = GlobalModel(weights, optimizer, strategy.ema_decay)
+        del weights
         if self.history.checkpoints:
-            for line in self._store.restore_newest(model, self.history):
+            passed_over = self._store.restore_newest(model, self.history)
+            for line in passed_over:
                 self._observer.note(f"{line}; the checkpoint before it is used")
             if model.round < self.history.round:
-                self._record("run.rewound", round=model.round)
+                self._record("run.rewound", round=model.round, passed_over=passed_over)
         return model
 
     def _record(self, kind: str, **fields: Any) -> None:
@@ -165,10 +166,11 @@ class RoundLoop:
     # -- one round -----------------------------------------------------------------------------
 
     def _run_round(self, number: int) -> None:
-        attempts = self._job.quorum.attempts
-        for attempt in range(1, attempts + 1):
+        first = self.history.attempts.get(number, 0) + 1
+        last = first + self._job.quorum.attempts - 1
+        for attempt in range(first, last + 1):
             self._observer.round_begins(number, attempt)
-            pooled = PooledSums.empty(self._job.task)
+            pooled = PooledSums.empty(self._job.task, num_sites=len(self.history.accepted))
             participants, failures = self._train(number, attempt, pooled)
             try:
                 require_quorum(
@@ -180,7 +182,7 @@ class RoundLoop:
                 )
             except QuorumError:
                 self._record("round.abandoned", round=number, attempt=attempt, failures=failures)
-                if attempt == attempts:
+                if attempt == last:
                     raise
                 continue
             self._commit(number, attempt, participants, failures, pooled)
@@ -217,7 +219,7 @@ class RoundLoop:
         if not isinstance(outcome.message, messages.TrainReply) or set(outcome.arrays) != wanted:
             return Failure(outcome.site, UNEXPECTED_ANSWER)
         try:
-            sums = pooled.checked(outcome.arrays[messages.SUMS]) if pooled else None
+            total = pooled.with_sums(outcome.arrays[messages.SUMS]) if pooled else None
             update = outcome.arrays[messages.UPDATE]
             if update.dtype != np.float32 or update.shape != (self._setup.manifest.num_parameters,):
                 return Failure(outcome.site, "WEIGHTS_MISMATCH")
@@ -225,8 +227,8 @@ class RoundLoop:
             self._model.add(update.view(np.float32), terms["weight"])
         except FedwardError as error:
             return Failure(outcome.site, error.code)
-        if pooled is not None and sums is not None:
-            pooled.add(outcome.site, sums)
+        if pooled is not None and total is not None:
+            pooled.take(outcome.site, total)
         return None
 
     def _commit(
@@ -277,7 +279,7 @@ class RoundLoop:
             "seconds": self._seconds(),
         }
         metric = self._job.selection_metric
-        if not is_best(metric, figures, self.history.evaluations):
+        if not is_best(metric, evaluation, self.history.evaluations):
             return evaluation, None
         best = self._store.save_best(number, self._model.evaluated)
         best |= {"round": number, "value": figures[metric]["value"]}
@@ -328,7 +330,7 @@ class RoundLoop:
             self._subject(last, 0),
             {messages.WEIGHTS: weights},
         )
-        pooled = PooledSums.empty(self._job.task)
+        pooled = PooledSums.empty(self._job.task, num_sites=len(self.history.accepted))
         failures = []
         for outcome in self._exchange.ask(question, sites, self._job.quorum.deadline_seconds):
             failed = _take_sums(outcome, pooled)
@@ -341,7 +343,7 @@ class RoundLoop:
             return
         selected, weights = self._selected_weights()
         sites = [SiteId(s) for s in self.history.accepted]
-        pooled, failures = self._evaluate("test", weights.tobytes(), sites)
+        pooled, failures = self._evaluate("test", weights, sites)
         if not pooled.sites:
             codes = ", ".join(f"{f['site']}: {f['code']}" for f in failures)
             raise QuorumError(
@@ -355,16 +357,16 @@ class RoundLoop:
         }
         self._record("evaluation.final", final=final, failures=failures, seconds=self._seconds())
 
-    def _selected_weights(self) -> tuple[dict[str, Any], "np.ndarray[Any, np.dtype[np.float32]]"]:
+    def _selected_weights(self) -> tuple[dict[str, Any], bytes]:
         for best in reversed(self.history.bests):
             try:
-                return best, self._store.load_weights(best)
+                return best, self._store.load_weights(best).tobytes()
             except CorruptFileError as error:
                 self._observer.note(f"{error}; the best weights before it are used")
         last = self.history.round
         selected = self._store.save_best(last, self._model.evaluated)
         selected |= {"round": last, "value": None, "sums": None}
-        return selected, self._store.load_weights(selected)
+        return selected, self._model.evaluated
 
 
 def _take_sums(outcome: Answer | Failure, pooled: PooledSums) -> Failure | None:
@@ -374,7 +376,7 @@ def _take_sums(outcome: Answer | Failure, pooled: PooledSums) -> Failure | None:
     if not expected or set(outcome.arrays) != {messages.SUMS}:
         return Failure(outcome.site, UNEXPECTED_ANSWER)
     try:
-        pooled.add(outcome.site, pooled.checked(outcome.arrays[messages.SUMS]))
+        pooled.take(outcome.site, pooled.with_sums(outcome.arrays[messages.SUMS]))
     except FedwardError as error:
         return Failure(outcome.site, error.code)
     return None
@@ -383,11 +385,3 @@ def _take_sums(outcome: Answer | Failure, pooled: PooledSums) -> Failure | None:
 def _failure(outcome: Answer | Failure, number: int, attempt: int) -> dict[str, Any]:
     code = outcome.code if isinstance(outcome, Failure) else UNEXPECTED_ANSWER
     return {"round": number, "attempt": attempt, "site": outcome.site, "code": code}
-
-
-def threshold_for(selected: Mapping[str, Any], setup: RunSetup) -> Any:
-    """Give the threshold that was fixed on the selected round's validation sums, if any."""
-    if not selected.get("sums"):
-        return None
-    pooled = PooledSums.empty(setup.job.task)
-    return threshold_of(pooled.checked(unpacked(selected["sums"])))

@@ -72,6 +72,7 @@ class RunHistory:
         evaluations: `{round, figures, sites}` each, pooled validation.
         bests: `{round, file, sha256, value, sums}` each time a round was better than all before.
         checkpoints: `(round, file, sha256)` of every committed round.
+        attempts: Last attempt of each round that ended; no number is ever used again.
     """
 
     accepted: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class RunHistory:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     bests: list[dict[str, Any]] = field(default_factory=list)
     checkpoints: list[tuple[int, str, str]] = field(default_factory=list)
+    attempts: dict[int, int] = field(default_factory=dict)
     final: dict[str, Any] | None = None
     seconds: float = 0.0
     stopped_early: bool = False
@@ -117,6 +119,8 @@ def apply_entry(history: RunHistory, entry: dict[str, Any]) -> None:
     """Bring `history` up to date with one more entry."""
     kind = entry["kind"]
     history.seconds = entry.get("seconds", history.seconds)
+    if "attempt" in entry:
+        history.attempts[entry["round"]] = entry["attempt"]
     history.failures.extend(entry.get("failures", ()))
     if entry.get("evaluation"):
         history.evaluations.append(entry["evaluation"])

@@ -4,40 +4,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # A site that missed an evaluation changes whose patients were asked: such a round is not compared.
+# Sites are counted, not patients: a site could claim any number of these.
 _COMPARABLE_SHARE = 0.9
 _LOWER_IS_BETTER = {"loss"}
 
 
 def is_best(
-    metric: str, figures: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]
+    metric: str, evaluation: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]
 ) -> bool:
     """Say whether a new evaluation is better than all comparable ones before it.
 
     Args:
         metric: Name of the deciding figure.
-        figures: The new evaluation, as `Figure.to_dict` gives each.
-        evaluations: Those before, each with its `figures`.
+        evaluation: Its `figures`, as `Figure.to_dict` gives each, and the `sites` in it.
+        evaluations: Those before.
     """
-    value, asked = figures[metric]["value"], _num_patients(figures)
-    if value is None:
-        return False
-    most = max((_num_patients(e["figures"]) for e in evaluations), default=0)
-    if asked < _COMPARABLE_SHARE * most:
+    value, num_sites = evaluation["figures"][metric]["value"], len(evaluation["sites"])
+    most = max((len(before["sites"]) for before in evaluations), default=0)
+    if value is None or num_sites < _COMPARABLE_SHARE * most:
         return False
     comparable = [
-        e["figures"][metric]["value"]
-        for e in evaluations
-        if e["figures"][metric]["value"] is not None
-        and _num_patients(e["figures"]) >= _COMPARABLE_SHARE * asked
+        before["figures"][metric]["value"]
+        for before in evaluations
+        if before["figures"][metric]["value"] is not None
+        and len(before["sites"]) >= _COMPARABLE_SHARE * num_sites
     ]
     if metric in _LOWER_IS_BETTER:
         return all(value < other for other in comparable)
     return all(value > other for other in comparable)
-
-
-def _num_patients(figures: Mapping[str, Any]) -> int:
-    # Of all figures the loss alone counts everybody: a Dice leaves out whom both masks spare.
-    return int(figures["loss"]["support"])
 
 
 def should_stop(

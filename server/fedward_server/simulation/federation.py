@@ -38,8 +38,8 @@ CONSORTIUM = "simulation"
 class Engine:
     """How sites run: in turn in this process (0 workers), or in worker processes.
 
-    Results do not depend on the number of workers, only on `threads`: torch adds up in another
-    order with another number of threads.
+    Results do not depend on the number of workers as long as no site is late, which sites in turn
+    never are. They do depend on `threads`: torch adds up in another order with another number.
     """
 
     num_workers: int
@@ -67,8 +67,7 @@ def coordinator_key(key_file: Path) -> SigningKey:
     """Give the simulation's throwaway coordinator key, made at the first call."""
     if not key_file.exists():
         key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(key_file, SigningKey.generate().to_raw().hex().encode())
-        key_file.chmod(0o600)
+        write_atomically(key_file, SigningKey.generate().to_raw().hex().encode(), mode=0o600)
     return SigningKey.from_raw(bytes.fromhex(key_file.read_text()))
 
 

@@ -123,14 +123,18 @@ class InProcessGrid(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> list[Message]:
-        """Push, and pull until every answer is there; a worker that hangs is ended by its ttl."""
-        missing = list(self.push_messages(messages))
+        """Push one message after the other, each once the one before it is answered.
+
+        Of two at once to one node, the Grid would forget the older. `timeout` is ignored: a message
+        ends by its own deadline.
+        """
         replies: list[Message] = []
-        while missing:
-            came = self.pull_messages(missing)
+        for message in messages:
+            pushed = self.push_messages([message])
+            came: list[Message] = []
+            while not came:
+                came = self.pull_messages(pushed)
             replies.extend(came)
-            answered = {reply.metadata.reply_to_message_id for reply in came}
-            missing = [message_id for message_id in missing if message_id not in answered]
         return replies
 
 

@@ -8,7 +8,8 @@ OUT/journal/          journal and checkpoints of the federated run
 OUT/baselines/NAME/   journals of the baselines
 OUT/result.json, report.html, model_card.md, model/
 ```
-With several seeds, all but the first three lie in `OUT/seed-N/`, and `OUT/result.json` sums up.
+With several seeds, all but `simulation.json`, `sites/` and `keys/` lie in `OUT/seed-N/`, and
+`OUT/result.json` sums up. The pooled site's home stays in `OUT/baselines/pooled-site/`.
 """
 
 import json
@@ -127,6 +128,8 @@ def simulate(
         return _homes(folder, keys)
 
     homes = homes_in(plan.out / "sites", pooled=False)
+    if plan.baselines:  # refused now, if at all, and not after the federated run
+        _job_of_one_site(plan.job, stands_for=len(homes.sites))
     pooled = (
         homes_in(plan.out / "baselines" / "pooled-site", pooled=True) if plan.baselines else None
     )
@@ -229,7 +232,7 @@ def _finished(
         setup,
         history,
         cohorts={s: side.cohort_summary(home) for s, home in homes.sites.items()},
-        site_sums={s: side.test_sums(home, run) for s, home in homes.sites.items()},
+        site_sums={s: side.sums_on_test_split(home, run) for s, home in homes.sites.items()},
         seconds=_seconds(history, homes, side, run, engine),
     )
     store = CheckpointStore(setup.folder)

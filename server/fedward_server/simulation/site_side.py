@@ -40,7 +40,7 @@ class SiteSide(Protocol):
         """Give seconds of training and evaluation."""
         ...
 
-    def test_sums(self, home_folder: Path, run: str) -> NDArray[np.int64] | None:
+    def sums_on_test_split(self, home_folder: Path, run: str) -> NDArray[np.int64] | None:
         """Give a site's own sums over its test patients."""
         ...
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tests.client.daemon.asked_site import SITE, Arrays, Coordinator
 from tests.tiny_federation import TinyFederation, make_federation, pictures_of
 
+from fedward_client.daemon import site_state
 from fedward_common.crypto.signing import SigningKey
 from fedward_common.evaluation.sums import sums_from_vector
 from fedward_common.identities import COORDINATOR, SiteId
@@ -233,3 +234,33 @@ def test_a_site_that_only_evaluates_does_not_train(tiny: TinyFederation, tmp_pat
     assert isinstance(coordinator.propose().message, messages.ManifestReply)
     assert coordinator.train().message == messages.Refusal("NOT_A_TRAINER")
     assert _evaluated(coordinator, "final", "test") == 6
+
+
+# -- the run's own limits, kept at the hospital ----------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [0, -3, 1_000_000])
+def test_a_round_that_the_job_does_not_have_is_refused(accepted: Coordinator, number: int) -> None:
+    answer = accepted.train(subject=accepted.subject(number))
+    assert answer.message == messages.Refusal("ROUND_OUT_OF_RANGE")
+
+
+def test_the_test_patients_are_asked_about_one_set_of_weights_a_run(accepted: Coordinator) -> None:
+    def tested(weights: NDArray[np.float32]) -> Any:
+        message = messages.EvaluateWeights("test")
+        return accepted.ask("evaluate.final", message, {messages.WEIGHTS: weights})
+
+    first = tested(accepted.weights)
+    assert first.message == messages.EvaluateReply()
+    assert tested(accepted.weights + 1).message == messages.Refusal("TEST_ALREADY_USED")
+    again = tested(accepted.weights)
+    np.testing.assert_array_equal(again.arrays["sums"], first.arrays["sums"])
+
+
+def test_a_run_goes_on_with_the_data_it_was_accepted_with_or_not_at_all(
+    accepted: Coordinator,
+) -> None:
+    run = accepted.federation.homes[SITE] / "runs" / accepted.setup.manifest.run
+    (run / "view").write_text("0" * 64)
+    site_state.forget_open_sites()
+    assert accepted.train().message == messages.Refusal("E_COHORT_CHANGED")

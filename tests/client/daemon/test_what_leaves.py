@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +66,17 @@ def test_a_site_logs_in_its_own_home_even_where_another_home_has_its_name(
 def test_a_disk_that_is_full_at_the_site_leaves_as_its_code(
     accepted: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Path.open
+    def full(real: Callable[..., Any]) -> Callable[..., Any]:
+        def opened(path: Any, *args: Any, **kwargs: Any) -> Any:
+            if Path(path).name.startswith(("activity.jsonl", ".test-sums.npy")):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(path, *args, **kwargs)
 
-    def full(self: Path, *args: Any, **kwargs: Any) -> Any:
-        if self.name == "activity.jsonl" or self.name.startswith(".test-sums.npy"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(self, *args, **kwargs)
+        return opened
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", full)
+        patched.setattr(Path, "open", full(Path.open))
+        patched.setattr(os, "open", full(os.open))
         assert accepted.train().message == messages.Refusal("DISK_FULL")
         query = messages.EvaluateWeights("test")
         answer = accepted.ask("evaluate.final", query, {messages.WEIGHTS: accepted.weights})

@@ -2,16 +2,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 
 from fedward_common.job.job_file import Job, job_from_table
 
 MakeJob = Callable[..., Job]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,13 @@ import pytest
 from fedward_common.errors import ConfigurationError
 from fedward_common.job.job_file import job_from_table
 
-MISSING = object()
+
+class _Missing:
+    def __repr__(self) -> str:  # the same in every process, as the ids of tests must be
+        return "MISSING"
+
+
+MISSING = _Missing()
 MINIMAL: dict[str, Any] = {
     "job": {"name": "Pneumonia", "rounds": 5},
     "task": {

@@ -1,5 +1,5 @@
 import dataclasses
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -60,11 +60,23 @@ def test_no_two_messages_share_a_kind() -> None:
     assert len({encode_message(message)[0] for message in EXAMPLES}) == len(EXAMPLES)
 
 
-@given(low=st.integers(0, 2**63 - 1), high=st.integers(0, 2**63 - 1), unit=st.text(max_size=20))
+@given(
+    low=st.integers(0, 2**63 - 1),
+    high=st.integers(0, 2**63 - 1),
+    unit=st.sampled_from(["patient", "lesion", "image"]),
+)
 @settings(max_examples=40, deadline=None)
-def test_any_band_comes_back_as_it_was(low: int, high: int, unit: str) -> None:
+def test_any_band_comes_back_as_it_was(
+    low: int, high: int, unit: Literal["patient", "lesion", "image"]
+) -> None:
     message = ManifestReply(low, high, unit)
     assert decode_message(*encode_message(message)) == message
+
+
+def test_a_unit_of_the_sites_own_words_is_refused() -> None:
+    fields = {"band_low": 10, "band_high": 19, "unit": "Mrs Example"}
+    with pytest.raises(MalformedMessageError, match="unit"):
+        decode_message("manifest.reply", encode_canonically(fields))
 
 
 @pytest.mark.parametrize(("message", "name"), FIELDS)

@@ -72,7 +72,7 @@ def test_without_a_moving_average_the_weights_themselves_are_evaluated() -> None
 
 
 def test_the_order_of_the_sites_decides_the_last_bit_so_it_is_fixed() -> None:
-    updates = np.array([[1e8], [1.0], [-1e8]], dtype=np.float32)
+    updates = np.array([[1e6], [0.01], [-1e6]], dtype=np.float32)
     forward, backward = (model_of(np.zeros(1, dtype=np.float32)) for _ in range(2))
     one_round(forward, updates, [1.0] * 3)
     one_round(backward, updates[[0, 2, 1]], [1.0] * 3)
@@ -117,12 +117,20 @@ def test_a_nan_in_the_last_block_of_a_large_update_leaves_the_first_blocks_alone
     assert not vector_of(model.weights).any()
 
 
-def test_a_sum_that_overflows_is_refused_and_the_weights_stay() -> None:
-    start = np.ones(3, dtype=np.float32)
-    model = model_of(start)
+@pytest.mark.parametrize("value", [1.1e6, -3e38])
+def test_a_finite_update_that_could_make_the_sum_overflow_is_refused(value: float) -> None:
+    model = model_of(np.ones(3, dtype=np.float32))
     model.begin_round()
-    for _ in range(2):
-        model.add(np.full(3, 3e38, dtype=np.float32), 1.0)
+    with pytest.raises(UnusableUpdateError, match="beyond 1e6"):
+        model.add(np.array([0, value, 0], dtype=np.float32), 1.0)
+
+
+def test_weights_that_would_overflow_are_not_committed() -> None:
+    start = np.full(3, 3.4e38, dtype=np.float32)
+    model = model_of(start)
+    model.optimizer = FedAvg(np.finfo(np.float32).max / 1e6)
+    model.begin_round()
+    model.add(np.full(3, 1e6, dtype=np.float32), 1.0)
     with pytest.raises(UnusableUpdateError, match="not finite"):
         model.commit_round()
     assert model.weights == start.tobytes()
