@@ -28,6 +28,15 @@ COHORT = "main"
 POOLED_SITE = "pooled"
 
 
+def check_cohorts(cohorts_table: object, data_root: Path) -> None:
+    """Check a cohorts file before anything is written.
+
+    Raises:
+        ConfigurationError: It cannot be used; the key is named.
+    """
+    read_cohort_tables(cohorts_table, data_root)
+
+
 def make_site_homes(
     folder: Path,
     cohorts_table: object,
@@ -117,7 +126,7 @@ def seconds_of_run(home_folder: Path, run: str) -> dict[str, float]:
         return seconds
     for entry in _whole_entries(path.read_text(encoding="utf-8")):
         for name in seconds:
-            seconds[name] += entry[f"{name}_seconds"]
+            seconds[name] += entry.get(f"{name}_seconds", 0.0)
     return seconds
 
 

@@ -4,15 +4,19 @@ Commands import what they need when they run, so `fedward --help` is there at on
 line with a hint under it; `--debug` shows the traceback.
 """
 
+import io
 import math
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from fedward_common.errors import FedwardError
+
+STOPPED = 130
+MAX_SEED = 2**63 - 1
 
 app = typer.Typer(
     help="Federated learning across hospitals: images stay, a jointly trained model leaves.\n\n"
@@ -59,7 +63,7 @@ def simulate(
         Path | None,
         typer.Option(help="Folder that the cohorts' paths are relative to.  [default: theirs]"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of everything random.")] = 0,
     seeds: Annotated[
         str | None, typer.Option(help="Several seeds, a run each: 0,1,2", metavar="LIST")
     ] = None,
@@ -73,9 +77,13 @@ def simulate(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")] = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, help="Worker processes; 0 runs sites in turn.  [default: cores]"),
+        typer.Option(
+            min=0, max=1024, help="Worker processes; 0 runs sites in turn.  [default: cores]"
+        ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Torch threads a site trains with.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, max=256, help="Torch threads a site trains with.")
+    ] = 1,
     examples: Annotated[bool, typer.Option(help="Put a few test images into the report.")] = True,
     partition: Annotated[
         str | None,
@@ -165,8 +173,8 @@ def _seeds(seed: int, seeds: str | None) -> tuple[int, ...]:
         numbers = tuple(int(part) for part in seeds.split(","))
     except ValueError:
         raise typer.BadParameter("numbers with commas between them: 0,1,2") from None
-    if len(set(numbers)) != len(numbers) or min(numbers) < 0:
-        raise typer.BadParameter("each seed once, none below 0")
+    if len(set(numbers)) != len(numbers) or not 0 <= min(numbers) <= max(numbers) <= MAX_SEED:
+        raise typer.BadParameter("each seed once, from 0 to 2^63 - 1")
     return numbers
 
 
@@ -186,13 +194,30 @@ def _overrides(values: list[str] | None) -> list[str]:
 
 
 def main() -> None:
-    """Run the command line; errors that have a name are one line and a hint."""
+    """Run the command line; whatever goes wrong is one line and a hint."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # for a terminal without a letter
     try:
         app()
     except FedwardError as error:
-        if _Debug.on:
-            raise
-        typer.echo(f"error: {error}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
-        sys.exit(error.exit_code)
+        _end(error, str(error), error.hint, error.exit_code)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _end(error, f"{place}{error.strerror or error}", "check that path and its permissions", 1)
+    except UnicodeError as error:
+        hint = "a file or path is not UTF-8; set LC_ALL=C.UTF-8"
+        _end(error, f"text cannot be read or written: {error.reason}"
+             if isinstance(error, UnicodeDecodeError | UnicodeEncodeError)
+             else str(error), hint, 1)  # fmt: skip
+    except KeyboardInterrupt as interrupt:
+        _end(interrupt, "stopped", "nothing was begun", STOPPED)
+
+
+def _end(error: BaseException, message: str, hint: str, exit_code: int) -> NoReturn:
+    if _Debug.on:
+        raise error
+    typer.echo(f"error: {message}", err=True)
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)
+    sys.exit(exit_code)

@@ -20,7 +20,7 @@ from fedward_common.identities import COORDINATOR, SiteId
 from fedward_common.job.job_file import Job
 from fedward_common.wire.manifest import encode_manifest, make_manifest
 from fedward_server.coordinator.observer import RunObserver, observed_by
-from fedward_server.coordinator.run_journal import FileRunJournal, RunHistory, replay
+from fedward_server.coordinator.run_journal import ENTRIES_FILE, FileRunJournal, RunHistory, replay
 from fedward_server.coordinator.run_setup import (
     RunSetup,
     has_run,
@@ -68,7 +68,12 @@ def coordinator_key(key_file: Path) -> SigningKey:
     if not key_file.exists():
         key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(key_file, SigningKey.generate().to_raw().hex().encode(), mode=0o600)
-    return SigningKey.from_raw(bytes.fromhex(key_file.read_text()))
+    try:
+        return SigningKey.from_raw(bytes.fromhex(key_file.read_text()))
+    except (ValueError, ConfigurationError) as error:
+        raise ConfigurationError(
+            f"{key_file} holds no key", hint="remove it; a new one is made, and homes trust it"
+        ) from error
 
 
 def set_up(federation: Federation) -> RunSetup:
@@ -81,6 +86,11 @@ def set_up(federation: Federation) -> RunSetup:
         setup = read_run_setup(federation.folder, federation.key_file)
         _require_same(setup, federation)
         return setup
+    if (federation.folder / ENTRIES_FILE).exists():
+        raise ConfigurationError(
+            f"{federation.folder} has a journal, but the manifest of its run is gone",
+            hint="restore it, or start anew in another --out folder",
+        )
     from fedward_server.simulation.initial_weights import initial_weights_of
 
     weights, spec = initial_weights_of(federation.job, federation.seed)
@@ -112,6 +122,16 @@ def _require_same(setup: RunSetup, federation: Federation) -> None:
         num_parameters=setup.manifest.num_parameters,
         training_sites=tuple(federation.training_sites),
     )
+    changed = [
+        site
+        for site, key in federation.roster.items()
+        if site not in setup.roster or setup.roster[site].raw != key.raw
+    ]
+    if changed:
+        raise ConfigurationError(
+            f"the key of {', '.join(changed)} is another than when the run began",
+            hint="restore the home folder, or start anew in another --out folder",
+        )
     if encode_manifest(expected) != setup.manifest_bytes:
         raise ConfigurationError(
             f"{federation.folder} holds a run of another job, seed or set of sites",

@@ -23,6 +23,7 @@ def write_outputs(run: FinishedRun, *, examples: bool) -> None:
     """
     from fedward_server.simulation.initial_weights import spec_of_job
 
+    pictures = _examples(run) if examples else []
     run.result["model_sha256"] = write_model(
         run.folder / "model",
         run.setup.job,
@@ -33,7 +34,6 @@ def write_outputs(run: FinishedRun, *, examples: bool) -> None:
     )
     write_json(run.folder / "result.json", run.result)
     write_atomically(run.folder / "model_card.md", model_card_text(run.result).encode())
-    pictures = _examples(run) if examples else []
     write_html_report(run.folder / "report.html", run.result, pictures)
 
 

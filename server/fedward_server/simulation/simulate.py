@@ -109,8 +109,9 @@ def simulate(
         ConfigurationError: The folder is in use, or holds another simulation.
         FedwardError: A federated run cannot go on.
     """
-    _claim_folder(plan, resume=resume)
     side = site_side()
+    side.check_cohorts(plan.cohorts_table, plan.data_root)
+    _claim_folder(plan, resume=resume)
     key_file = plan.out / "keys" / "coordinator.key"
     public = coordinator_key(key_file).verifying_key.raw
 
@@ -128,11 +129,11 @@ def simulate(
         return _homes(folder, keys)
 
     homes = homes_in(plan.out / "sites", pooled=False)
-    if plan.baselines:  # refused now, if at all, and not after the federated run
+    # What a run was asked for once stays part of its result.
+    baselines = plan.baselines or (plan.out / "baselines").exists()
+    if baselines:  # refused now, if at all, and not after the federated run
         _job_of_one_site(plan.job, stands_for=len(homes.sites))
-    pooled = (
-        homes_in(plan.out / "baselines" / "pooled-site", pooled=True) if plan.baselines else None
-    )
+    pooled = homes_in(plan.out / "baselines" / "pooled-site", pooled=True) if baselines else None
     for seed in plan.seeds:
         yield _run_seed(plan, seed, side, homes, pooled, key_file, observer_of)
 
@@ -149,9 +150,10 @@ def _claim_folder(plan: SimulationPlan, *, resume: bool) -> None:
     }
     text = json.dumps(asked, indent=1, sort_keys=True, default=str)
     if resume and file.exists():
-        if file.read_text() != text:
+        differing = _differing(file, json.loads(text))
+        if differing:
             raise ConfigurationError(
-                f"{plan.out} holds a simulation of another job, cohorts, seeds or threads",
+                f"{plan.out} holds a simulation with another {differing}",
                 hint="give the options it was started with, or another --out folder",
             )
         return
@@ -161,8 +163,20 @@ def _claim_folder(plan: SimulationPlan, *, resume: bool) -> None:
             hint="--resume goes on with the simulation in it; or choose another --out folder",
         )
     with full_disk_named(plan.out):
-        plan.out.mkdir(parents=True, exist_ok=True)
+        # Homes and reports in it hold images.
+        plan.out.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomically(file, text.encode())
+
+
+def _differing(file: Path, asked: Mapping[str, Any]) -> str:
+    """Name what a resumed simulation was started with and is not asked for now; "" if nothing."""
+    try:
+        begun = json.loads(file.read_text(encoding="utf-8"))
+        return ", ".join(key for key in asked if begun.get(key) != asked[key])
+    except (ValueError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{file} is no longer what was written", hint="choose another --out folder"
+        ) from error
 
 
 def _homes(folder: Path, keys: Mapping[str, str]) -> _Homes:

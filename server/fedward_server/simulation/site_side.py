@@ -32,6 +32,10 @@ class SiteSide(Protocol):
         """Make one home a site, or one for all; give public keys in hex."""
         ...
 
+    def check_cohorts(self, cohorts_table: object, data_root: Path) -> None:
+        """Refuse a cohorts file that cannot be used."""
+        ...
+
     def cohort_summary(self, home_folder: Path) -> dict[str, Any] | None:
         """Give a site's report of its own cohort."""
         ...

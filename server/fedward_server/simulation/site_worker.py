@@ -8,6 +8,7 @@ import signal
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
+from fedward_common.errors import MalformedMessageError
 from fedward_server.simulation.in_process_grid import (
     error_reply,
     load_client_app,
@@ -33,8 +34,8 @@ def serve(
             if connection.recv_bytes() != FRAME:
                 return
             message = read_frame(connection.recv_bytes)
-        except (EOFError, OSError):
-            return
+        except (EOFError, OSError, MalformedMessageError):
+            return  # the other end is gone, or was cut off in the middle of a message
         try:
             reply = app(message, contexts[message.metadata.dst_node_id])
         except Exception:  # as Flower's link does: an error reply, and on to the next message

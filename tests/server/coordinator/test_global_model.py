@@ -128,7 +128,7 @@ def test_a_finite_update_that_could_make_the_sum_overflow_is_refused(value: floa
 def test_weights_that_would_overflow_are_not_committed() -> None:
     start = np.full(3, 3.4e38, dtype=np.float32)
     model = model_of(start)
-    model.optimizer = FedAvg(np.finfo(np.float32).max / 1e6)
+    model.optimizer = FedAvg(3.4e32)
     model.begin_round()
     model.add(np.full(3, 1e6, dtype=np.float32), 1.0)
     with pytest.raises(UnusableUpdateError, match="not finite"):
