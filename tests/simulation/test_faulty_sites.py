@@ -23,7 +23,7 @@ from tests.tiny_federation import (
     history_of,
 )
 
-from fedward_common.errors import QuorumError, UnusableUpdateError
+from fedward_common.errors import QuorumError
 from fedward_common.tensor_file import read_tensors
 from fedward_server.simulation.in_process_grid import InTurnGrid
 
