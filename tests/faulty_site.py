@@ -29,6 +29,7 @@ from fedward_common.wire.envelope import (
 )
 from fedward_common.wire.flower_records import array_record, envelope_of, records_of
 
+HANGING = "hanging"  # a file in the home of a site that hangs
 NAME_OF_A_PATIENT = "Schmidt^Anna"
 Array = NDArray[np.float32] | NDArray[np.int64]
 
@@ -143,6 +144,8 @@ class FaultySite(ClientApp):
         header = read_header(envelope_of(message.content)[0])
         kind = message.metadata.message_type
         fault = fault_for(str(context.node_config.get("faults", "")), kind, header)
+        if fault == "hang":
+            (Path(str(context.node_config["site-home"])) / HANGING).touch()
         if fault in ("die", "hang"):
             return FAULTS[fault](message, message, SigningKey.generate())
         reply = honest_app(message, context)

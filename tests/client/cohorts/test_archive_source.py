@@ -55,7 +55,7 @@ def test_a_colour_jpeg_has_three_channels_first(folder: Path) -> None:
 
 
 def test_a_decompression_bomb_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture_files, "_MAX_PICTURE_PIXELS", 10_000)
+    monkeypatch.setattr(picture_files, "_MAX_PICTURE_VALUES", 10_000)
     Image.new("1", (101, 100)).save(folder / "a.png")
     source = source_of(folder, ["a.png"])
     with pytest.raises(UnusableCaseError, match="E_IMAGE_TOO_LARGE"):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from flwr.app import Message
+from tests.faulty_site import HANGING
 from tests.tiny_federation import SITES, FakeClock, TinyFederation, essence, history_of
 
-from fedward_common.identities import COORDINATOR
+from fedward_common.identities import COORDINATOR, SiteId
 from fedward_common.wire import messages
 from fedward_common.wire.envelope import Subject, sign_envelope
 from fedward_common.wire.flower_records import array_record_of_buffers, records_of
@@ -85,11 +86,19 @@ def test_a_worker_that_dies_costs_its_message_and_is_replaced(
 def test_a_worker_that_hangs_is_ended_at_the_deadline_and_replaced(
     tiny: TinyFederation, run_folder: Path, grids: Grids
 ) -> None:
-    """The Grid's clock takes a second a look; no message of an honest site needs 30 looks."""
-    grid = grids(
-        faults={"birch": "train.round/2/1=hang"}, clock=FakeClock(tick=1.0), message_seconds=30
-    )
-    tiny.run(run_folder, grid=grid)
+    """The clock stands still until the site hangs, and is past the deadline from then on."""
+    hanging = tiny.homes[SiteId("birch")] / HANGING
+
+    class Clock(FakeClock):
+        def now_seconds(self) -> float:
+            return 1e6 if hanging.exists() else 0.0
+
+    # One worker: with two, another site under way would be past the deadline as well.
+    grid = grids(num_workers=1, faults={"birch": "train.round/2/1=hang"}, clock=Clock())
+    try:
+        tiny.run(run_folder, grid=grid)
+    finally:
+        hanging.unlink(missing_ok=True)
     history = history_of(run_folder)
     assert [(f["site"], f["round"], f["code"]) for f in history.failures] == [
         ("birch", 2, "WORKER_TIMED_OUT")
