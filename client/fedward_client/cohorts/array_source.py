@@ -6,8 +6,6 @@ one that is an image by itself is not.
 """
 
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +40,6 @@ if TYPE_CHECKING:
 _LOCATOR = re.compile(r"(?:(?P<archive>[^:]+):)?(?P<key>[^\[\]:]+)(?:\[(?P<index>\d{1,18})\])?")
 _KEY_OF_BARE_INDEX = "images"
 _MAX_ARRAY_BYTES = 16 * 1024**3
-_DECODING_ERRORS = (
-    OSError, ValueError, KeyError, EOFError, MemoryError, NotImplementedError, RuntimeError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ class ArraySource:
         self._spatial_dims = data.spatial_dims
         self._archive = _open_archive(self._path)
         self._names = frozenset(self._archive.files)
-        self._num_bytes = _declared_bytes(self._archive)
+        self._num_bytes = _declared_bytes(self._archive, self._path)
         self._loaded: dict[str, NDArray[Any]] = {}
 
     @property
@@ -127,7 +121,9 @@ class ArraySource:
             if self._num_bytes.get(key, 0) > _MAX_ARRAY_BYTES:
                 raise UnusableCaseError(E_IMAGE_TOO_LARGE)
             array = self._archive[key]
-        except _DECODING_ERRORS:
+        except UnusableCaseError:
+            raise
+        except Exception:  # a crafted member raises anything, from TokenError to LZMAError
             raise UnusableCaseError(code) from None
         if not isinstance(array, np.ndarray):  # a member that is no array comes as bytes
             raise UnusableCaseError(code)
@@ -140,14 +136,20 @@ def _open_archive(path: Path) -> NpzFile:
         raise CohortError(f"{path} is no file", hint=hint, code=E_SOURCE_UNREADABLE)
     try:
         archive = np.load(path, allow_pickle=False)
-    except _DECODING_ERRORS as error:
-        raise CohortError(f"{path} cannot be read", hint=hint, code=E_SOURCE_UNREADABLE) from error
+    except Exception:  # its text may quote the file
+        raise CohortError(f"{path} cannot be read", hint=hint, code=E_SOURCE_UNREADABLE) from None
     if not isinstance(archive, NpzFile) or archive.zip is None:
         raise CohortError(f"{path} is no archive", hint=hint, code=E_SOURCE_UNREADABLE)
     return archive
 
 
-def _declared_bytes(archive: NpzFile) -> dict[str, int]:
-    """Size of each array as the zip declares it, by key."""
+def _declared_bytes(archive: NpzFile, path: Path) -> dict[str, int]:
+    """Size of each array as the zip declares it, by key; every key stands for one member."""
     members = archive.zip.infolist() if archive.zip is not None else []
-    return {info.filename.removesuffix(".npy"): info.file_size for info in members}
+    sizes = {info.filename.removesuffix(".npy"): info.file_size for info in members}
+    if len(sizes) != len(members):
+        archive.close()
+        raise CohortError(
+            f"{path} has two arrays of one name", hint="keep one", code=E_SOURCE_UNREADABLE
+        )
+    return sizes

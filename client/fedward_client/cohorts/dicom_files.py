@@ -1,5 +1,7 @@
 """One DICOM file to one array, with pydicom and GDCM, nothing of its header let out.
 
+Compressed pixels are decoded in a child process: GDCM aborts on some damaged files.
+
 Texts of pydicom's exceptions, warnings and log lines quote header values, patient names among them:
 all three are swallowed here and replaced by a code.
 """
@@ -15,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward_client.cohorts.forked_decoding import decoded_in_child
 from fedward_client.cohorts.source import E_IMAGE_SHAPE, E_IMAGE_TOO_LARGE, UnusableCaseError
 
 _MAX_FILE_BYTES = 512 * 1024 * 1024
 _MAX_INFLATED_BYTES = 512 * 1024 * 1024
-_MAX_PIXELS = 100_000_000
+_MAX_VALUES = 64_000_000
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "jpeg_ls", "gdcm")
 
@@ -106,34 +109,48 @@ def _read(path: Path, unreadable: str) -> tuple[Any, NDArray[Any]]:
             _require_bearable(path)
             dataset = dcmread(path)
             _require_single_frame(dataset)
-            return dataset, np.asarray(dataset.pixel_array)
+            return dataset, _stored_pixels(dataset)
     except UnusableCaseError:
         raise
     except Exception:
         raise UnusableCaseError(unreadable) from None
 
 
+def _stored_pixels(dataset: Any) -> NDArray[Any]:
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return np.asarray(dataset.pixel_array)
+    return decoded_in_child(lambda: np.asarray(dataset.pixel_array), _MAX_VALUES)
+
+
 def _require_single_frame(dataset: Any) -> None:
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise UnusableCaseError(E_IMAGE_SHAPE)
-    num_pixels = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel") or 1)
-    if num_pixels > _MAX_PIXELS:
+    palette = dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
+    samples = 3 if palette else int(dataset.get("SamplesPerPixel") or 1)
+    if int(dataset.Rows) * int(dataset.Columns) * samples > _MAX_VALUES:
         raise UnusableCaseError(E_IMAGE_TOO_LARGE)
 
 
 def _require_bearable(path: Path) -> None:
     """Refuse a file that is too large, also once inflated, before pydicom reads it whole."""
-    from pydicom.filereader import read_file_meta_info
+    from pydicom.filereader import (
+        _read_command_set_elements,
+        _read_file_meta_info,
+        read_preamble,
+    )
 
     if path.stat().st_size > _MAX_FILE_BYTES:
         raise UnusableCaseError(E_IMAGE_TOO_LARGE)
     with path.open("rb") as file:
         if file.read(132)[128:] != b"DICM":
             return
-    meta = read_file_meta_info(path)
-    if meta.get("TransferSyntaxUID") == _DEFLATED:
-        begin = 132 + 12 + int(meta.FileMetaInformationGroupLength)  # PS3.10 section 7.1
-        _require_bearable_inflated(path.read_bytes()[begin:])
+        file.seek(0)
+        # as dcmread goes, which inflates from here: the group length of the header may lie
+        read_preamble(file, force=False)
+        meta = _read_file_meta_info(file)
+        _read_command_set_elements(file)
+        if meta.get("TransferSyntaxUID") == _DEFLATED:
+            _require_bearable_inflated(file.read())
 
 
 def _require_bearable_inflated(deflated: bytes) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fedward_client.cohorts.source import E_IMAGE_TOO_LARGE, UnusableCaseError
 
 MAX_PICTURE_BYTES = 256 * 1024 * 1024
-_MAX_PICTURE_PIXELS = 100_000_000
+_MAX_PICTURE_VALUES = 64_000_000  # pixels times channels
 _PLAIN_MODES = ("L", "RGB", "I", "I;16", "I;16B", "I;16L", "F")
 _MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")  # palette indices are the classes
 
@@ -59,13 +59,15 @@ def read_picture_file(path: Path, unreadable: str) -> bytes:
 def _decode(
     content: bytes, unreadable: str, modes: tuple[str, ...], otherwise: str | None
 ) -> NDArray[Any]:
-    from PIL import Image
+    from PIL import Image, ImageMode
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # texts of decoders are never passed on
             with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
-                if picture.width * picture.height > _MAX_PICTURE_PIXELS:
+                mode = picture.mode if picture.mode in modes else otherwise or "L"
+                channels = max(len(ImageMode.getmode(m).bands) for m in (picture.mode, mode))
+                if picture.width * picture.height * channels > _MAX_PICTURE_VALUES:
                     raise UnusableCaseError(E_IMAGE_TOO_LARGE)
                 if picture.mode in modes:
                     return np.array(picture)

@@ -18,7 +18,7 @@ from fedward_client.cohorts.source import (
 if TYPE_CHECKING:
     from fedward_client.cohorts.source import FloatImage, IntegerMask
 
-MAX_PIXELS = 512 * 1024 * 1024
+MAX_VALUES = 128_000_000  # voxels times channels
 
 
 def channels_first(array: NDArray[Any], spatial_dims: int) -> "FloatImage":

@@ -4,7 +4,8 @@ Constants come from the job or from the image itself, never from a site's statis
 channels, intensity, size; so padding has the value of the darkest normalised pixel.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from fedward_client.cohorts.source import FloatImage
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+_BLOCK_VALUES = 1 << 20
 
 
 def prepare_image(image: "FloatImage", data: DataSection) -> "FloatImage":
@@ -47,18 +49,32 @@ def normalise(image: "FloatImage", data: DataSection) -> "FloatImage":
     standard deviation 1 over all pixels and channels together, so colour stays colour; an image of
     one value becomes zeros.
     """
-    pixels = image.astype(np.float64)
+    pixels = np.ascontiguousarray(image).reshape(-1)
+    result = np.zeros(pixels.shape, dtype=np.float32)
     if data.intensity == "window":
         low, high = data.window
-        scaled = np.clip((pixels - low) / (high - low), 0.0, 1.0)
-        return ((scaled - data.mean) / data.std).astype(np.float32)
-    lowest, highest = pixels.min(), pixels.max()
-    if lowest == highest:
-        return np.zeros(image.shape, dtype=np.float32)
-    # shifted and scaled first: a tiny spread on a large value keeps its digits
-    pixels = (pixels - lowest) / (highest - lowest)
-    deviation = pixels - pixels.mean()
-    return np.asarray(deviation / pixels.std(), dtype=np.float32)
+        for where, scaled in _scaled_blocks(pixels, low, high):
+            result[where] = (np.clip(scaled, 0.0, 1.0) - data.mean) / data.std
+        return result.reshape(image.shape)
+    lowest, highest = float(pixels.min()), float(pixels.max())
+    if lowest != highest:
+        # shifted and scaled first: a tiny spread on a large value keeps its digits
+        total = sum(float(block.sum()) for _, block in _scaled_blocks(pixels, lowest, highest))
+        mean = total / pixels.size
+        squares = (np.square(b - mean).sum() for _, b in _scaled_blocks(pixels, lowest, highest))
+        deviation = math.sqrt(sum(map(float, squares)) / pixels.size)
+        for where, scaled in _scaled_blocks(pixels, lowest, highest):
+            result[where] = (scaled - mean) / deviation
+    return result.reshape(image.shape)
+
+
+def _scaled_blocks(
+    pixels: NDArray[Any], low: float, high: float
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Map low..high to 0..1 in float64, block by block: a whole image would take gigabytes."""
+    for begin in range(0, pixels.size, _BLOCK_VALUES):
+        where = slice(begin, begin + _BLOCK_VALUES)
+        yield where, (pixels[where].astype(np.float64) - low) / (high - low)
 
 
 def fit_image(image: "FloatImage", data: DataSection) -> "FloatImage":

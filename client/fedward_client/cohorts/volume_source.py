@@ -19,7 +19,7 @@ from fedward_client.cohorts.contained_path import (
     leaves_its_folder,
 )
 from fedward_client.cohorts.manifest_cases import read_case_table
-from fedward_client.cohorts.pixel_arrays import MAX_PIXELS, channels_first, whole_numbers
+from fedward_client.cohorts.pixel_arrays import MAX_VALUES, channels_first, whole_numbers
 from fedward_client.cohorts.source import (
     E_IMAGE_SHAPE,
     E_IMAGE_TOO_LARGE,
@@ -125,7 +125,7 @@ class VolumeSource:
         if reader.GetDimension() not in (2, 3):
             raise UnusableCaseError(E_IMAGE_SHAPE)
         num_values = int(np.prod(reader.GetSize(), dtype=object)) * reader.GetNumberOfComponents()
-        if num_values > MAX_PIXELS:
+        if num_values > MAX_VALUES:
             raise UnusableCaseError(E_IMAGE_TOO_LARGE)
         if image_io == "NiftiImageIO":
             require_whole_nifti(path, num_values * _stored_value_bytes(reader), unreadable)

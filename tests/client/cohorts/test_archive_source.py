@@ -1,4 +1,5 @@
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,29 @@ def test_a_palette_mask_gives_its_indices_and_a_colour_mask_none(folder: Path) -
     np.testing.assert_array_equal(source.read_mask(first), indices)
     with pytest.raises(UnusableCaseError, match="E_MASK_UNREADABLE"):
         source.read_mask(second)
+
+
+def test_a_damaged_lzma_member_is_unreadable(folder: Path) -> None:
+    packed = folder.parent / "p.zip"
+    picture = png_bytes(np.arange(20, dtype=np.uint8).reshape(4, 5))
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.png", picture)
+    content = bytearray(packed.read_bytes())
+    begin = 30 + len("a.png") + 9  # past the local header and the properties of the stream
+    content[begin : begin + 12] = b"\xff" * 12
+    packed.write_bytes(content)
+    source = source_of(packed, ["a.png"])
+    with pytest.raises(UnusableCaseError, match="E_IMAGE_UNREADABLE"):
+        source.read_image(source.cases().cases[0])
+    source.close()
+
+
+def test_the_limit_counts_every_channel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture_files, "_MAX_PICTURE_VALUES", 10_000)
+    Image.new("L", (100, 100)).save(folder / "grey.png")
+    Image.new("RGB", (100, 100)).save(folder / "colour.png")
+    source = source_of(folder, ["grey.png", "colour.png"])
+    grey, colour = source.cases().cases
+    assert source.read_image(grey).shape == (1, 100, 100)
+    with pytest.raises(UnusableCaseError, match="E_IMAGE_TOO_LARGE"):
+        source.read_image(colour)

@@ -1,12 +1,15 @@
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.client.cohorts.small_cohorts import CLASSIFY, write_manifest
+from tests.client.cohorts.small_cohorts import CLASSIFY, npy_bytes, write_manifest
 
 from fedward_client.cohorts.array_source import ArraySource
 from fedward_client.cohorts.cohort_file import SourceSettings
 from fedward_client.cohorts.source import UnusableCaseError
+from fedward_common.errors import CohortError
 from fedward_common.job.job_file import DataSection
 
 
@@ -85,3 +88,31 @@ def test_a_volume_of_three_slices_is_no_colour_image(tmp_path: Path) -> None:
     source = source_of(tmp_path, ["one"], size=(3, 4, 5))
     assert source.read_image(source.cases().cases[0]).shape == (1, 3, 4, 5)
     source.close()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({2**70}, 4, 5)}}",  # OverflowError
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 4, 5",  # TokenError
+        "{1: 2, 'descr': 3, 'shape': 4, 'fortran_order': 5}",  # TypeError
+    ],
+)
+def test_a_crafted_array_header_is_unreadable(header: str, tmp_path: Path) -> None:
+    text = header.encode() + b"\n"
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("one.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text)
+    source = source_of(tmp_path, ["one[0]"])
+    with pytest.raises(UnusableCaseError, match="E_IMAGE_UNREADABLE"):
+        source.read_image(source.cases().cases[0])
+    source.close()
+
+
+def test_two_members_of_one_key_refuse_the_archive(tmp_path: Path) -> None:
+    array = npy_bytes(np.zeros((4, 5)))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("one", array)
+        archive.writestr("one.npy", array)
+    with pytest.raises(CohortError) as raised:
+        source_of(tmp_path, ["one"])
+    assert raised.value.code == "E_SOURCE_UNREADABLE"

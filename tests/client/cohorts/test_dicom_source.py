@@ -1,6 +1,10 @@
+import base64
 import logging
+import os
+import time
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +12,28 @@ import pytest
 from pydicom import dcmread
 from tests.client.cohorts.small_cohorts import CLASSIFY, SEGMENT, dicom_bytes, write_manifest
 
-from fedward_client.cohorts import dicom_files
+from fedward_client.cohorts import dicom_files, forked_decoding
 from fedward_client.cohorts.cohort_file import SourceSettings
 from fedward_client.cohorts.dicom_source import DicomSource
 from fedward_client.cohorts.source import UnusableCaseError
 from fedward_common.job.job_file import DataSection, TaskSection
 
 STORED = np.array([[0, 10], [20, 255]], dtype=np.uint8)
+
+# a baseline JPEG, damaged so that GDCM ends the whole process with SIGABRT
+ABORTS = zlib.decompress(
+    base64.b64decode(
+        "eNpjYBhY4OLp7MvEwMQQ6inFYKhnpGdhYqBnaGBgYKFnqmeoZwLEhnrmQHlmoAo2sApjIE8AyBNDUw/imeiZGnAw"
+        "iBEwjYNBAsk0ASAM8ONhCE7OyM1MKYlzzMtLFGBQYPDxF0ARi/N0UdAAuTSYiYGRQYOBhcE5mIfB19/P39kjyN/X"
+        "1QgoKwCWFQDKCsJZDIwgFgeQxQhnMYFZ7EAWM5jFAGQFCbgAWQZAU4LBLEOFB/UCDP5ODAz/geDff4YHLNAwA7Ez"
+        "GIHiN/4/YBDwcvN0AxoNtIcBJHabwZmBg42NnY2VY2HpMnZ2dk5ODi4eEV4ebm4eSSFhfhFZKXk5WSkZGQUVPXUF"
+        "JR1lGRkNc00dA0MTExN5dUtbCyMbPWMTo/8HGLg5QGHDyCjI8P8IgzzQfFZGMIBFHSMTMwsrGzsHJxc3UMFWAaCv"
+        "mJmZWJhZWVmALmWsBcozsAiyCikaOrIJByayKxWKGDVOXMih7LTxoGjQxQ8qxklFTZxcYuISklKqauoamlompmbm"
+        "FpZWzi6ubu4enl7BIaFh4RGRUckpqWnpGZlZxSWlZeUVlVXNLa1t7R2dXZMmT5k6bfqMmbMWLV6ydNnyFStXbdq8"
+        "Zeu27Tt27jp0+MjRY8dPnDx16fKVq9eu37h56+Gjx0+ePnv+4uWrj58+f/n67fuPn7/+32LgAPnHnuHzkg/lf43/"
+        "ah2qsP4389/U95oP3v9K/xXaAhbV/n/z3/+7D0B+BgAF1rwZ"
+    )
+)
 
 
 def source_of(
@@ -127,3 +146,63 @@ def test_no_text_of_the_dicom_library_gets_out(
     assert raised.value.code == "E_IMAGE_UNREADABLE"
     assert not caught and not caplog.records
     assert captured.out == "" and captured.err == ""
+
+
+def test_a_file_that_aborts_its_decoder_is_unreadable(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UnusableCaseError, match="E_IMAGE_UNREADABLE"):
+        image_of(folder, ABORTS)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_compressed_image_comes_back_from_the_child_unchanged(folder: Path) -> None:
+    plain = folder.parent / "plain"
+    deep = np.arange(100, dtype=np.uint16).reshape(10, 10) * 600
+    plain.write_bytes(dicom_bytes(deep))
+    dataset = dcmread(plain)
+    dataset.compress("1.2.840.10008.1.2.5")
+    dataset.save_as(plain, enforce_file_format=True)
+    np.testing.assert_array_equal(image_of(folder, plain.read_bytes()), deep)
+
+
+def killed() -> np.ndarray:
+    os.abort()
+
+
+def late() -> np.ndarray:
+    time.sleep(30)  # ended by the parent
+    return STORED
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [killed, late, lambda: 1 // 0, lambda: np.array([None]), lambda: np.zeros(11), lambda: "text"],
+)
+def test_a_child_that_gives_no_array_in_time_is_an_error_and_is_gone(
+    decode: Callable[[], np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forked_decoding, "_TIME_LIMIT_SECONDS", 0.5)
+    before = time.monotonic()
+    with pytest.raises(ValueError):
+        forked_decoding.decoded_in_child(decode, max_values=10)
+    assert time.monotonic() - before < 10
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_the_limit_of_deflated_files_believes_no_group_length(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = folder.parent / "plain"
+    plain.write_bytes(dicom_bytes(STORED))
+    dataset = dcmread(plain)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+    dataset.SeriesDescription = "x"
+    dataset.PixelData = bytes(2**22)
+    dataset.save_as(plain, enforce_file_format=True)
+    content = bytearray(plain.read_bytes())
+    content[140:144] = len(content).to_bytes(4, "little")  # FileMetaInformationGroupLength
+    monkeypatch.setattr(dicom_files, "_MAX_INFLATED_BYTES", 2**20)
+    with pytest.raises(UnusableCaseError, match="E_IMAGE_TOO_LARGE"):
+        image_of(folder, bytes(content))

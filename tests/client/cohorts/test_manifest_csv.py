@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_lines_are_counted_over_quoted_breaks_and_empty_lines(tmp_path: Path) ->
     ("content", "told"),
     [
         ("", "no header"),
-        ("file,label,file\na,0,b\n", "two columns 'file'"),
+        ("file,label,file\na,0,b\n", "two columns of one name"),
         ("file,label\na,0\nb,0,1\n", "line 3: 3 cells"),
         ("file,label\na\n", "line 2: 1 cells"),
         ('file,label\na,"0\nb,1\n', "not readable as CSV"),
@@ -53,14 +54,28 @@ def test_a_missing_and_a_huge_manifest_are_refused(
         manifest_of(tmp_path, "file,label\na,0\n")
 
 
-def test_a_missing_column_names_the_nearest(tmp_path: Path) -> None:
-    found = manifest_of(tmp_path, "file,lable\na,0\n")
+def test_a_missing_column_is_named_and_no_cell_of_line_1_is(tmp_path: Path) -> None:
+    headless = "Schmidt^Anna,1957\nMaier^Otto,1960\n"  # line 1 is a patient
     with pytest.raises(ConfigurationError) as raised:
-        found.require_column("label", "labels")
-    assert raised.value.hint == "did you mean 'lable'?"
+        manifest_of(tmp_path, headless).require_column("label", "labels")
+    assert "'label'" in str(raised.value)
+    assert "line 1 has 2 columns" in raised.value.hint
+    assert "Schmidt" not in str(raised.value) + raised.value.hint
+    with pytest.raises(ConfigurationError) as raised:
+        manifest_of(tmp_path, "Schmidt^Anna,Schmidt^Anna\n")
+    assert "Schmidt" not in str(raised.value) + raised.value.hint
     with pytest.raises(ConfigurationError) as raised:
         manifest_of(tmp_path, "file;label\na;0\n").require_column("file", "images")
     assert "commas" in raised.value.hint
+
+
+def test_a_pipe_is_no_manifest(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.csv")
+    keeper = os.open(tmp_path / "m.csv", os.O_RDWR)  # so that opening it would not block for ever
+    os.write(keeper, b"file,label\na,0\n")
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        read_manifest(tmp_path / "m.csv")
+    os.close(keeper)
 
 
 def test_a_filter_keeps_rows_where_all_columns_match(tmp_path: Path) -> None:

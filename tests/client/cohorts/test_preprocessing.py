@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -114,3 +116,20 @@ def test_a_volumes_axes_are_not_mixed_up() -> None:
     found = fit_image(volume, data_of((4, 2, 3)))
     np.testing.assert_allclose(found[0, 3], np.full((2, 3), 5.0))
     np.testing.assert_allclose(found[0, 0], np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("intensity", ["window", "per-image"])
+def test_normalising_block_by_block_agrees_with_the_whole_and_stays_small(intensity: str) -> None:
+    image = np.random.default_rng(1).normal(100, 50, (1, 2000, 2001)).astype(np.float32)
+    data = data_of((8, 8), intensity=intensity, window=(0.0, 200.0))
+    tracemalloc.start()
+    found = normalise(image, data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    pixels = image.astype(np.float64)
+    if intensity == "window":
+        wanted = (np.clip(pixels / 200, 0, 1) - data.mean) / data.std
+    else:
+        wanted = (pixels - pixels.mean()) / pixels.std()
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
+    assert peak < 3.5 * image.nbytes  # the result and blocks, no copies in float64

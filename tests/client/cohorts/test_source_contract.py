@@ -191,4 +191,4 @@ def test_a_manifest_without_labels_cannot_serve_classification(
     manifest.write_text(manifest.read_text().replace("label", "labels"))
     with pytest.raises(ConfigurationError) as raised:
         open_source(settings, CLASSIFY, DATA)
-    assert "'labels'" in raised.value.hint
+    assert "'label'" in str(raised.value) and "line 1 has 5 columns" in raised.value.hint

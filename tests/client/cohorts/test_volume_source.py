@@ -1,4 +1,5 @@
 import gzip
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import SimpleITK
 from tests.client.cohorts.small_cohorts import SEGMENT, write_manifest
 
+from fedward_client.cohorts import pixel_arrays, volume_source
 from fedward_client.cohorts.cohort_file import SourceSettings
 from fedward_client.cohorts.source import UnusableCaseError
 from fedward_client.cohorts.volume_source import VolumeSource
@@ -143,3 +145,78 @@ def test_a_volume_over_time_is_refused(folder: Path) -> None:
     image = SimpleITK.JoinSeries([SimpleITK.GetImageFromArray(VOLUME)] * 2)
     SimpleITK.WriteImage(image, str(folder / "t.nii.gz"))
     assert code_of_reading(source_of(folder, "t.nii.gz")) == "E_IMAGE_SHAPE"
+
+
+META = b"ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementType = MET_SHORT\n"
+NRRD = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 6 5 4\nencoding: raw\nendian: little\n"
+LONG = b"x" * 200 + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "code"),
+    [
+        ("a.mhd", META + b"ElementDataFile : ../secret.raw\n", "E_PATH_ESCAPES"),
+        ("a.mhd", META + b"ElementDataFile :: = ../secret.raw\n", "E_PATH_ESCAPES"),
+        ("a.mhd", META + b"ElementDataFile : %s\n", "E_PATH_ESCAPES"),
+        (
+            "a.mhd",
+            META + (b"Comment = " + LONG) * 400 + b"ElementDataFile = ../secret.raw\n",
+            "E_IMAGE_UNREADABLE",
+        ),
+        (
+            "a.mhd",
+            META + b"elementdatafile = LOCAL\nElementDataFile = ../secret.raw\n",
+            "E_IMAGE_UNREADABLE",
+        ),
+        (
+            "a.mhd",
+            META.replace(b" 6 5 4\n", b" 6 5\n4 ElementDataFile = LOCAL\n")
+            + b"ElementDataFile = ../secret.raw\n",
+            "E_IMAGE_UNREADABLE",
+        ),
+        (
+            "a.nrrd",
+            NRRD + (b"# " + LONG) * 400 + b"data file: ../secret.raw\n",
+            "E_IMAGE_UNREADABLE",
+        ),
+        ("a.nrrd", NRRD + b"# c\rdata file: ../secret.raw\n", "E_IMAGE_UNREADABLE"),
+        ("a.nrrd", NRRD + b"data file: ../secret.raw\n", "E_PATH_ESCAPES"),
+    ],
+)
+def test_no_spelling_of_a_header_reaches_a_file_outside(
+    name: str, header: bytes, code: str, folder: Path
+) -> None:
+    secret = folder.parent / "secret.raw"
+    secret.write_bytes(VOLUME.tobytes())
+    (folder / name).write_bytes(header.replace(b"%s", bytes(secret)))
+    assert code_of_reading(source_of(folder, name)) == code
+    assert all(folder in path.parents for path in source_of(folder, name).files())
+
+
+def test_a_colon_and_a_detached_nrrd_are_read_inside_the_folder(folder: Path) -> None:
+    (folder / "a.raw").write_bytes(VOLUME.tobytes())
+    (folder / "a.mhd").write_bytes(META + b"ElementDataFile : a.raw\n")
+    (folder / "a.nrrd").write_bytes(NRRD + b"data file: a.raw\n")
+    for name in ("a.mhd", "a.nrrd"):
+        source = source_of(folder, name)
+        np.testing.assert_array_equal(source.read_image(source.cases().cases[0])[0], VOLUME)
+
+
+@pytest.mark.parametrize("vox_offset", [-1e6, 0.0, 351.0])
+def test_pixels_that_begin_inside_the_header_are_refused(vox_offset: float, folder: Path) -> None:
+    write(folder / "a.nii", VOLUME)
+    content = bytearray((folder / "a.nii").read_bytes())
+    struct.pack_into("<f", content, 108, vox_offset)
+    (folder / "a.nii").write_bytes(content[:400])
+    (folder / "a.nii.gz").write_bytes(gzip.compress(content[:400]))
+    for name in ("a.nii", "a.nii.gz"):
+        assert code_of_reading(source_of(folder, name)) == "E_IMAGE_UNREADABLE"
+
+
+def test_a_volume_beyond_the_limit_is_left_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pixel_arrays.MAX_VALUES == 128_000_000
+    monkeypatch.setattr(volume_source, "MAX_VALUES", VOLUME.size - 1)
+    write(folder / "a.nii.gz", VOLUME)
+    assert code_of_reading(source_of(folder, "a.nii.gz")) == "E_IMAGE_TOO_LARGE"
