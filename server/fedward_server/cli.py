@@ -16,6 +16,7 @@ import typer
 from fedward_common.errors import FedwardError
 
 STOPPED = 130
+DEFAULT_PARTS = 10
 MAX_SEED = 2**63 - 1
 
 app = typer.Typer(
@@ -93,7 +94,10 @@ def simulate(
             metavar="dirichlet:ALPHA",
         ),
     ] = None,
-    sites: Annotated[int, typer.Option(min=1, max=10_000, help="How many, with --partition.")] = 10,
+    sites: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="How many, with --partition.  [default: 10]"),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print result.json on stdout.")] = False,
 ) -> None:
     """Simulate a federation on this machine, with the code that hospitals run."""
@@ -153,8 +157,10 @@ def job_check(
     show_job(file, json_output=json_)
 
 
-def _partition(text: str | None, num_sites: int) -> tuple[int, float] | None:
+def _partition(text: str | None, num_sites: int | None) -> tuple[int, float] | None:
     if text is None:
+        if num_sites is not None:
+            raise typer.BadParameter("--sites needs --partition, such as dirichlet:0.3")
         return None
     kind, _, number = text.partition(":")
     try:
@@ -163,7 +169,7 @@ def _partition(text: str | None, num_sites: int) -> tuple[int, float] | None:
         alpha = math.nan
     if kind != "dirichlet" or not 0 < alpha <= 1e6:
         raise typer.BadParameter("write dirichlet:ALPHA with a number above 0: dirichlet:0.3")
-    return num_sites, alpha
+    return num_sites or DEFAULT_PARTS, alpha
 
 
 def _seeds(seed: int, seeds: str | None) -> tuple[int, ...]:

@@ -214,7 +214,7 @@ def test_going_on_with_other_settings_is_refused(
     assert fedward(work.simulate(NO_PICTURES)).code == 0
     ended = fedward(work.simulate("--resume", NO_PICTURES, *other))
     assert ended.code == 2
-    assert "holds a simulation with another" in require_one_line_and_a_hint(ended)
+    assert "was started with another" in require_one_line_and_a_hint(ended)
 
 
 def test_going_on_with_a_finished_simulation_gives_the_same_result(

@@ -157,11 +157,20 @@ class OpenSite:
         return OpenRun(manifest, digest, job, folder, view, network)
 
     def _view(self, job: Job) -> JobView:
-        sources = read_cohort_file(self.home.cohorts / f"{self.cohort}.toml")
-        view = prepare_job_view(self.home.cache, sources, job.task, job.data, self.home.split_key())
-        report = json.dumps(cohort_report(view, job.task), indent=1, sort_keys=True)
-        write_atomically(self.home.reports / f"cohort-{self.cohort}.json", report.encode())
+        try:
+            sources = read_cohort_file(self.home.cohorts / f"{self.cohort}.toml")
+            key = self.home.split_key()
+            view = prepare_job_view(self.home.cache, sources, job.task, job.data, key)
+        except (CohortError, ConfigurationError) as error:
+            # Only the code leaves; why, and on which lines, is for the hospital's own eyes.
+            self._report({"code": error.code, "problem": str(error), "hint": error.hint})
+            raise
+        self._report(cohort_report(view, job.task))
         return view
+
+    def _report(self, content: dict[str, Any]) -> None:
+        text = json.dumps(content, indent=1, sort_keys=True)
+        write_atomically(self.home.reports / f"cohort-{self.cohort}.json", text.encode())
 
     @property
     def log(self) -> logging.Logger:

@@ -125,7 +125,7 @@ def _check_selection_fits_task(job: Job) -> None:
     require(
         job.evaluation.every <= job.job.rounds,
         "evaluation.every", f"is {job.evaluation.every}",
-        f"at most job.rounds = {job.job.rounds}, or no round would be evaluated",
+        f"at most job.rounds = {job.job.rounds}; to try fewer rounds, set both",
     )  # fmt: skip
 
 

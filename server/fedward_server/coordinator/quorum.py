@@ -59,6 +59,11 @@ def require_quorum(
     if len(there) >= quorum.required_sites and share >= quorum.minimum_share:
         return
     missing = ", ".join(f"{failure['site']}: {failure['code']}" for failure in failures)
+    if not trainers:
+        raise QuorumError(
+            f"no site can train ({missing or 'none answered'})",
+            hint="correct the data or the cohorts, and start again in another --out folder",
+        )
     raise QuorumError(
         f"{what}: {len(there)} of {len(trainers)} sites, about {share:.0%} of the patients; "
         f"needed are {quorum.required_sites} and {quorum.minimum_share:.0%}"

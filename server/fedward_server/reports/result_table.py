@@ -112,8 +112,13 @@ def _print_failures(console: "Console", result: Result) -> None:
         for site in attendance(result)
         if site.missed
     ]
+    lines += [
+        f"{site}: {counted(number, 'case')} left out ({code})"
+        for site, about in (result.get("sites") or {}).items()
+        for code, number in (about.get("excluded") or {}).items()
+    ]
     if lines:
-        _print_text(console, "\nFailures and missed rounds", style="italic")
+        _print_text(console, "\nFailures, missed rounds and cases left out", style="italic")
     for line in lines:
         _print_text(console, line)
 

@@ -95,8 +95,9 @@ def simulate_options(options: SimulateOptions, *, table: Console) -> Result:
     if len(runs) > 1:
         write_json(plan.out / "result.json", summed_up(runs))
         print_seed_summary(table, [run.result for run in runs])
-    report = runs[0].folder / "report.html"
-    table.print(f"\nReport: {report}", highlight=False, soft_wrap=True, markup=False)
+    for run in runs:
+        report = run.folder / "report.html"
+        table.print(f"\nReport: {report}", highlight=False, soft_wrap=True, markup=False)
     return summed_up(runs)
 
 

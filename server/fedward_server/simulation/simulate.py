@@ -30,6 +30,7 @@ from fedward_common.errors import (
     DiskFullError,
     FedwardError,
     LockedError,
+    QuorumError,
     StoppedError,
 )
 from fedward_common.identities import SiteId
@@ -153,7 +154,7 @@ def _claim_folder(plan: SimulationPlan, *, resume: bool) -> None:
         differing = _differing(file, json.loads(text))
         if differing:
             raise ConfigurationError(
-                f"{plan.out} holds a simulation with another {differing}",
+                f"{plan.out} was started with another {differing}",
                 hint="give the options it was started with, or another --out folder",
             )
         return
@@ -168,11 +169,19 @@ def _claim_folder(plan: SimulationPlan, *, resume: bool) -> None:
     write_atomically(file, text.encode())
 
 
+_ASKED = {
+    "cohorts": "cohorts file",
+    "data_root": "data root",
+    "seeds": "list of seeds",
+    "threads": "number of threads",
+}
+
+
 def _differing(file: Path, asked: Mapping[str, Any]) -> str:
     """Name what a resumed simulation was started with and is not asked for now; "" if nothing."""
     try:
         begun = json.loads(file.read_text(encoding="utf-8"))
-        return ", ".join(key for key in asked if begun.get(key) != asked[key])
+        return ", ".join(_ASKED.get(key, key) for key in asked if begun.get(key) != asked[key])
     except (ValueError, AttributeError) as error:
         raise ConfigurationError(
             f"{file} is no longer what was written", hint="choose another --out folder"
@@ -205,7 +214,10 @@ def _run_seed(
         return Federation(where, job, seed, homes.sites, homes.keys, trainers, key_file)
 
     main = federation(folder / "journal", plan.job, homes, tuple(homes.sites))
-    setup, history = run_federation(main, plan.engine, observer_of(prefix + FEDERATED))
+    try:
+        setup, history = run_federation(main, plan.engine, observer_of(prefix + FEDERATED))
+    except QuorumError as error:
+        raise QuorumError(str(error), hint=_with_problems(error.hint, homes, side)) from error
     finished = _finished(folder, setup, history, homes, side, plan.engine)
     if pooled is not None:
         alone, together = (
@@ -218,6 +230,15 @@ def _run_seed(
         outcomes = _run_baselines(runs, plan.engine, side, prefix, observer_of)
         finished.result["baselines"] = {"pooled": outcomes.pop(POOLED), "local": outcomes}
     return finished
+
+
+def _with_problems(hint: str, homes: _Homes, side: SiteSide) -> str:
+    """Add what sites wrote in their own reports: here one person owns them all."""
+    reports = {site: side.cohort_summary(home) or {} for site, home in homes.sites.items()}
+    told = [
+        f"{site}: {report['problem']}" for site, report in reports.items() if "problem" in report
+    ]
+    return "\n".join([hint, *told])
 
 
 def _job_of_one_site(job: Job, *, stands_for: int = 1) -> Job:
