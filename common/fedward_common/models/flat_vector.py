@@ -36,9 +36,9 @@ def spec_of(module: nn.Module, architecture: str) -> ParameterSpec:
 
 
 class ModuleWeights:
-    """A module's weights as one vector, its tensors looked up once.
+    """A module's weights as one vector that its tensors are views of from now on.
 
-    For whoever loads and flattens every round: walking a module's tree costs more than the copy.
+    For whoever loads and flattens every round: one copy each, however many tensors there are.
 
     Args:
         module: Stays on its device and keeps its tensors.
@@ -59,7 +59,7 @@ class ModuleWeights:
                 hint="build it from the same job as the weights",
             )
         self._spec = spec
-        self._tensors = [tensor.detach() for _, tensor in targets]
+        self._flat = _joined([tensor for _, tensor in targets])
 
     def load(self, vector: FlatWeights) -> None:
         """Overwrite the weights in place, on whatever device they are.
@@ -71,15 +71,23 @@ class ModuleWeights:
             WeightsMismatchError: The vector is unusable; the module is unchanged.
         """
         self._spec.verify_flat(vector)
-        begin = 0
-        for tensor in self._tensors:
-            end = begin + tensor.numel()
-            _overwrite(tensor, vector[begin:end].reshape(tensor.shape))
-            begin = end
+        _overwrite(self._flat, vector)
 
     def flat(self) -> FlatWeights:
         """Copy the weights into a new vector on the CPU."""
-        return _flat_of(self._tensors)
+        vector: FlatWeights = self._flat.cpu().numpy().copy()
+        return vector
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    """Lay tensors side by side in one vector and make each a view of its part."""
+    flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+    begin = 0
+    for tensor in tensors:
+        end = begin + tensor.numel()
+        tensor.data = flat[begin:end].view(tensor.shape)
+        begin = end
+    return flat
 
 
 def flat_from_module(module: nn.Module) -> FlatWeights:
@@ -88,7 +96,8 @@ def flat_from_module(module: nn.Module) -> FlatWeights:
 
 
 def load_flat(module: nn.Module, vector: FlatWeights, spec: ParameterSpec) -> None:
-    """Overwrite a module's weights in place, as `ModuleWeights.load` does."""
+    """Overwrite a module's weights, as `ModuleWeights.load` does."""
+    spec.verify_flat(vector)
     ModuleWeights(module, spec).load(vector)
 
 

@@ -5,6 +5,7 @@ is not whole. One whose bytes changed since is refused, and the one before is us
 """
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,13 @@ class CheckpointStore:
         earlier = [best["file"] for best in history.bests if best["round"] < oldest]
         keep |= {best["file"] for best in history.bests if best["round"] >= oldest}
         keep |= set(earlier[-1:])
-        for pattern in ("checkpoint-*.safetensors", "best-*.safetensors", ".*.tmp"):
-            for path in self._folder.glob(pattern):
-                if path.name not in keep:
-                    path.unlink(missing_ok=True)
+        with os.scandir(self._folder) as entries:
+            names = [entry.name for entry in entries]
+        for name in names:
+            weights = name.startswith(("checkpoint-", "best-")) and name.endswith(".safetensors")
+            half_written = name.startswith(".") and name.endswith(".tmp")
+            if (weights or half_written) and name not in keep:
+                (self._folder / name).unlink(missing_ok=True)
 
     def restore_newest(self, model: GlobalModel, history: RunHistory) -> list[str]:
         """Bring `model`, at the initial weights, to the newest checkpoint that is still good.
