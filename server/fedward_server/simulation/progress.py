@@ -113,4 +113,4 @@ class _BarObserver:
                 )
 
     def _print(self, text: str) -> None:
-        self._owner.console.print(text, markup=False, highlight=False)
+        self._owner.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -214,10 +214,12 @@ def _run_seed(
         return Federation(where, job, seed, homes.sites, homes.keys, trainers, key_file)
 
     main = federation(folder / "journal", plan.job, homes, tuple(homes.sites))
+    observer = observer_of(prefix + FEDERATED)
     try:
-        setup, history = run_federation(main, plan.engine, observer_of(prefix + FEDERATED))
-    except QuorumError as error:
-        raise QuorumError(str(error), hint=_with_problems(error.hint, homes, side)) from error
+        setup, history = run_federation(main, plan.engine, observer)
+    except QuorumError:
+        _tell_problems(observer, homes, side)
+        raise
     finished = _finished(folder, setup, history, homes, side, plan.engine)
     if pooled is not None:
         alone, together = (
@@ -232,13 +234,12 @@ def _run_seed(
     return finished
 
 
-def _with_problems(hint: str, homes: _Homes, side: SiteSide) -> str:
-    """Add what sites wrote in their own reports: here one person owns them all."""
-    reports = {site: side.cohort_summary(home) or {} for site, home in homes.sites.items()}
-    told = [
-        f"{site}: {report['problem']}" for site, report in reports.items() if "problem" in report
-    ]
-    return "\n".join([hint, *told])
+def _tell_problems(observer: RunObserver, homes: _Homes, side: SiteSide) -> None:
+    """Quote what sites wrote in their own reports: here one person owns them all."""
+    for site, home in homes.sites.items():
+        report = side.cohort_summary(home) or {}
+        if "problem" in report:
+            observer.note(f"{site}: {report['problem']}")
 
 
 def _job_of_one_site(job: Job, *, stands_for: int = 1) -> Job:
