@@ -7,10 +7,7 @@ from typing import NewType
 from fedward_common.errors import ConfigurationError
 
 SiteId = NewType("SiteId", str)
-RunId = NewType("RunId", str)
 ConsortiumId = NewType("ConsortiumId", str)
-RoundNumber = NewType("RoundNumber", int)
-Attempt = NewType("Attempt", int)
 Sha256Hex = NewType("Sha256Hex", str)
 
 COORDINATOR = SiteId("coordinator")

@@ -8,6 +8,7 @@ entries.jsonl         the journal;  checkpoint-*.safetensors, best-*.safetensors
 ```
 """
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class RunSetup:
     roster: Mapping[SiteId, VerifyingKey]
     key: SigningKey
 
-    @property
+    @functools.cached_property
     def manifest_sha256(self) -> str:
         """What every envelope of the run names."""
         return hash_of_manifest(self.manifest_bytes)
