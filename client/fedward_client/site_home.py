@@ -12,6 +12,8 @@ reports/            what was excluded, for the site's own eyes
 Nothing here is ever sent.
 """
 
+import hashlib
+import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +68,10 @@ class SiteHome:
         if len(key) != 32:
             raise ConfigurationError(f"{path} does not hold 32 bytes", hint="restore it")
         return key
+
+    def pseudonym_key(self) -> bytes:
+        """Give the 32-byte key of the pseudonyms; it follows from the split key."""
+        return hmac.new(self.split_key(), b"fedward pseudonym key v1", hashlib.sha256).digest()
 
 
 def create_site_home(folder: Path, *, split_key: bytes) -> SiteHome:
