@@ -30,6 +30,7 @@ from fedward_common.wire.envelope import (
     Header,
     Subject,
     hash_of_array,
+    hashed,
     hashes_of_arrays,
     sign_envelope,
     verify_envelope,
@@ -60,7 +61,8 @@ def answer_request(
         # The text of a library's exception may quote a patient's data: only its type is kept.
         _log_refusal(site, header, error)
         message, answer_arrays = messages.Refusal("INTERNAL_ERROR"), {}
-    return _signed(site, header, unverified, message, answer_arrays), answer_arrays
+    sent = hashed(answer_arrays)
+    return _signed(site, header, unverified, message, sent), sent
 
 
 def _verify_addressee(site: OpenSite, header: Header) -> None:
@@ -160,6 +162,7 @@ def _train(
     update = run.network.weights.flat()
     update -= weights
     run.note_activity(
+        at_once=header.round == run.job.job.rounds,
         round=header.round,
         attempt=header.attempt,
         training_seconds=outcome.seconds_in_steps,
@@ -178,6 +181,7 @@ def _evaluate(
     else:
         sums = _sums(run, weights, message.split)
     run.note_activity(
+        at_once=True,
         round=header.round,
         split=message.split,
         training_seconds=0.0,

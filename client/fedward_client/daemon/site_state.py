@@ -8,6 +8,8 @@ run. What is kept in memory is only faster to reach: the decoded job view and th
 import functools
 import json
 import logging
+import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from fedward_client.cohorts.cohort_file import read_cohort_file
 from fedward_client.cohorts.cohort_report import cohort_report
 from fedward_client.cohorts.job_view import JobView, prepare_job_view
 from fedward_client.site_home import SiteHome
-from fedward_common.atomic_files import full_disk_named, write_atomically
+from fedward_common.atomic_files import full_disk_named, write_all, write_atomically
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.errors import (
     CohortError,
@@ -69,6 +71,8 @@ class OpenRun:
     folder: Path
     view: JobView
     network: "Network"
+    _unwritten: list[str] = field(default_factory=list, repr=False)
+    _written_at: float = float("-inf")
 
     @functools.cached_property
     def training_data(self) -> "TrainingData":
@@ -78,11 +82,24 @@ class OpenRun:
         view = self.view
         return TrainingData(view.images, view.masks, view.labels, view.cases_by_patient("train"))
 
-    def note_activity(self, **fields: Any) -> None:
-        """Append a line to the site's own record of the run; it never leaves."""
+    def note_activity(self, *, at_once: bool, **fields: Any) -> None:
+        """Append a line to the site's own record of the run; it never leaves.
+
+        Unless `at_once`, lines of one second are written together: rounds may take milliseconds,
+        and a kill costs no more than that second of the record.
+        """
+        self._unwritten.append(json.dumps(fields) + "\n")
+        if not at_once and time.monotonic() - self._written_at < 1:
+            return
         path = self.folder / "activity.jsonl"
-        with full_disk_named(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(fields) + "\n")
+        with full_disk_named(path):
+            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                write_all(file, "".join(self._unwritten).encode())
+            finally:
+                os.close(file)
+        self._unwritten.clear()
+        self._written_at = time.monotonic()
 
 
 @dataclass

@@ -92,7 +92,8 @@ def train_locally(
     """
     if next(module.parameters()).device.type != device.type:
         module.to(device)
-    module.train()
+    if not module.training:  # going through all layers costs as much as a small batch
+        module.train()
     started = clock()
     steps = _Steps(module, job, data, round_, device)
     num_steps = job.training.local_steps

@@ -7,13 +7,21 @@ back without a copy.
 
 import math
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from fedward_common.errors import MalformedMessageError
-from fedward_common.wire.envelope import ALLOWED_DTYPES, Arrays, Envelope, little_endian
+from fedward_common.wire.envelope import (
+    ALLOWED_DTYPES,
+    Arrays,
+    Envelope,
+    HashedArray,
+    little_endian,
+    remember_hash,
+)
 
 ConfigValue = (
     int
@@ -31,6 +39,7 @@ ConfigValue = (
 _ENVELOPE = "envelope"
 _ARRAYS = "arrays"
 _RAW = "fedward.raw-le"
+_KNOWN = "_fedward_known_sha256"
 
 if sys.byteorder != "little":
     raise ImportError("Fedward sends little-endian arrays and was only tried on such machines")
@@ -38,23 +47,34 @@ if sys.byteorder != "little":
 
 def array_record(arrays: Arrays) -> ArrayRecord:
     """Copy each array's bytes once; a coordinator shares the record among all sites."""
-    return ArrayRecord(
+    record = ArrayRecord(
         {
             name: _raw_array(little_endian(array).tobytes(), array.dtype.name, array.shape)
             for name, array in arrays.items()
         }
     )
+    known = {n: a.known_sha256 for n, a in arrays.items() if isinstance(a, HashedArray)}
+    return _remembering(record, known)
 
 
-def array_record_of_buffers(buffers: dict[str, bytes]) -> ArrayRecord:
-    """Wrap buffers of float32 without a copy."""
-    return ArrayRecord(
+def array_record_of_buffers(
+    buffers: Mapping[str, bytes], known_sha256: Mapping[str, str] | None = None
+) -> ArrayRecord:
+    """Wrap buffers of float32 without a copy; whoever knows their hashes hands them in."""
+    record = ArrayRecord(
         {name: _raw_array(data, "float32", (len(data) // 4,)) for name, data in buffers.items()}
     )
+    return _remembering(record, known_sha256 or {})
 
 
 def _raw_array(data: bytes, dtype: str, shape: tuple[int, ...]) -> Array:
     return Array(dtype=dtype, shape=shape, stype=_RAW, data=data)
+
+
+def _remembering(record: ArrayRecord, known_sha256: Mapping[str, str]) -> ArrayRecord:
+    """Keep the hash of these very bytes beside them; no link carries it."""
+    record.__dict__[_KNOWN] = {n: (record[n].data, digest) for n, digest in known_sha256.items()}
+    return record
 
 
 def records_of(envelope: Envelope, arrays: ArrayRecord) -> RecordDict:
@@ -83,7 +103,7 @@ def envelope_of(unverified: RecordDict) -> tuple[Envelope, Arrays]:
     header, body, signature = fields["header"], fields["body"], fields["signature"]
     if not (isinstance(header, bytes) and isinstance(body, bytes) and isinstance(signature, bytes)):
         raise MalformedMessageError("an envelope's fields are bytes")
-    return Envelope(header, body, signature), {n: _array_of(a) for n, a in arrays.items()}
+    return Envelope(header, body, signature), {n: _with_known_hash(arrays, n) for n in arrays}
 
 
 def _array_of(unverified: Array) -> "NDArray[np.float32] | NDArray[np.int64]":
@@ -100,3 +120,9 @@ def _array_of(unverified: Array) -> "NDArray[np.float32] | NDArray[np.int64]":
     # An empty array whose other lengths are more than numpy counts.
     except (ValueError, OverflowError) as error:
         raise MalformedMessageError("an array's shape is too large") from error
+
+
+def _with_known_hash(record: ArrayRecord, name: str) -> "NDArray[np.float32] | NDArray[np.int64]":
+    array = _array_of(record[name])
+    data, digest = record.__dict__.get(_KNOWN, {}).get(name, (None, ""))
+    return remember_hash(array, digest) if data is record[name].data else array

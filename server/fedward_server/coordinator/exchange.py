@@ -97,7 +97,8 @@ class Exchange:
         A site of the roster that no node answered for is `NODE_UNAVAILABLE`.
         """
         nodes = sorted(self._grid.get_node_ids())
-        sent = [self._push(question, node, recipient="") for node in nodes]
+        encoded = messages.encode_message(question.message)
+        sent = [self._push(question, encoded, node, recipient="") for node in nodes]
         ends = self._clock.now_seconds() + deadline_seconds
         found: dict[SiteId, Answer | Failure] = {}
         for node, item in zip(nodes, sent, strict=True):
@@ -117,7 +118,8 @@ class Exchange:
     ) -> Iterator[Answer | Failure]:
         """Ask these sites and give each one's answer or failure, in the order of `sites`."""
         there = [site for site in sites if site in self._nodes]
-        sent = {s: self._push(question, self._nodes[s], recipient=s) for s in there}
+        encoded = messages.encode_message(question.message)
+        sent = {s: self._push(question, encoded, self._nodes[s], recipient=s) for s in there}
         ends = self._clock.now_seconds() + deadline_seconds
         for site in sites:
             if site not in sent:  # no node answered for it when the run went on
@@ -126,8 +128,10 @@ class Exchange:
             outcome = self._await(sent[site], question, ends, site)
             yield Failure(site, LATE) if outcome is None else outcome
 
-    def _push(self, question: Question, node: int, *, recipient: str) -> _Sent:
-        kind, body = messages.encode_message(question.message)
+    def _push(
+        self, question: Question, encoded: tuple[str, bytes], node: int, *, recipient: str
+    ) -> _Sent:
+        kind, body = encoded
         envelope = sign_envelope(
             self._key,
             subject=question.subject,

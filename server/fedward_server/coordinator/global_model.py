@@ -56,13 +56,11 @@ class GlobalModel:
         Raises:
             UnusableUpdateError: A value is NaN, infinite or beyond 1e6; nothing was added.
         """
-        blocks = [slice(at, at + _BLOCK) for at in range(0, update.size, _BLOCK)]
-        for block in blocks:
-            part = self._scratch[: update[block].size]
-            np.abs(update[block], out=part)
-            if not (part <= MAX_CHANGE).all():  # a NaN is not below it either
-                raise UnusableUpdateError("an update holds NaN, infinity or a value beyond 1e6")
-        for block in blocks:
+        # A NaN anywhere is the least and the greatest, and compares as neither.
+        if not (update.min() >= -MAX_CHANGE and update.max() <= MAX_CHANGE):
+            raise UnusableUpdateError("an update holds NaN, infinity or a value beyond 1e6")
+        for at in range(0, update.size, _BLOCK):
+            block = slice(at, at + _BLOCK)
             part = self._scratch[: update[block].size]
             np.multiply(update[block], np.float32(weight), out=part)
             self._sum[block] += part

@@ -127,7 +127,7 @@ class RoundLoop:
         buffers: Mapping[str, bytes],
     ) -> Question:
         hashes = {n: hash_of_array(np.frombuffer(b, np.float32)) for n, b in buffers.items()}
-        record = array_record_of_buffers(dict(buffers))
+        record = array_record_of_buffers(buffers, hashes)
         return Question(flower_type, subject, message, record, hashes)
 
     # -- who takes part ------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as arrays_of
 
 from fedward_common.errors import MalformedMessageError
-from fedward_common.wire.envelope import Envelope, hashes_of_arrays
+from fedward_common.wire.envelope import Envelope, hash_of_array, hashed, hashes_of_arrays
 from fedward_common.wire.flower_records import (
     ConfigValue,
     array_record,
@@ -166,3 +166,15 @@ def test_a_field_more_in_the_envelope_is_refused() -> None:
     fields = ConfigRecord(FIELDS | {"extra": b""})
     with pytest.raises(MalformedMessageError, match="header, body and signature"):
         envelope_of(RecordDict({"envelope": fields, "arrays": ArrayRecord({})}))
+
+
+def test_a_hash_is_remembered_for_the_very_bytes_it_was_made_of() -> None:
+    array = np.arange(5, dtype=np.float32)
+    record = array_record(hashed({"update": array}))
+    (sent,) = record.values()
+    _, arrays = envelope_of(records_of(ENVELOPE, record))
+    assert getattr(arrays["update"], "known_sha256", "") == hash_of_array(array)
+    sent.data = bytes(array.nbytes)
+    _, changed = envelope_of(records_of(ENVELOPE, record))
+    assert hash_of_array(changed["update"]) == hash_of_array(np.zeros(5, dtype=np.float32))
+    assert not arrays["update"].flags.writeable
