@@ -13,6 +13,7 @@ from fedward_common.models.catalogue import check_model
 
 TEMPLATES = {
     "classification": "classification.toml",
+    "multi-label": "multi_label.toml",
     "segmentation": "segmentation.toml",
 }
 

@@ -12,11 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward_common.evaluation.operating_points import Threshold, confusion_matrix, roc_points
-from fedward_common.evaluation.sums import ClassificationSums, Sums, sums_from_vector
+from fedward_common.evaluation.operating_points import confusion_matrix, roc_points
+from fedward_common.evaluation.sums import (
+    ClassificationSums,
+    MultiLabelSums,
+    SegmentationSums,
+    Sums,
+    sums_from_vector,
+)
 from fedward_common.job.job_file import table_of_job
 from fedward_common.patient_bands import PatientBand
-from fedward_server.coordinator.pooled_evaluation import figures_of, threshold_for
+from fedward_server.coordinator.pooled_evaluation import (
+    Thresholds,
+    figures_of,
+    thresholds_for,
+)
 from fedward_server.coordinator.run_journal import RunHistory, unpacked
 from fedward_server.coordinator.run_setup import RunSetup
 
@@ -45,7 +55,7 @@ def result_of_run(
     job, manifest = setup.job, setup.manifest
     final = history.final or {}
     selected = final["selected"]
-    threshold = threshold_for(selected, job.task)
+    thresholds = thresholds_for(selected, job.task)
     pooled = sums_from_vector(unpacked(final["sums"]), job.task)
     return {
         "schema": SCHEMA,
@@ -66,8 +76,8 @@ def result_of_run(
         "sites": _sites(history, cohorts),
         "participants": history.participants,
         "failures": history.failures,
-        "metrics": figures_of(pooled, job.task, threshold, split="test"),
-        "metrics_per_site": _per_site(site_sums, setup, threshold),
+        "metrics": figures_of(pooled, job.task, thresholds, split="test"),
+        "metrics_per_site": _per_site(site_sums, setup, thresholds),
         "baselines": None,
         "history": [
             {
@@ -78,7 +88,7 @@ def result_of_run(
             }
             for entry in history.evaluations
         ],
-        **_curves(pooled, job.task.class_names, threshold),
+        **_decisions(pooled, job.task.class_names, thresholds),
         "privacy": _privacy(history),
         "secure_aggregation": {"enabled": job.secure_aggregation.enabled},
         "seconds": dict(seconds),
@@ -103,6 +113,8 @@ def _sites(history: RunHistory, cohorts: Mapping[str, Mapping[str, Any] | None])
             "counts": report.get("patients"),
             "cases": report.get("cases"),
             "classes": report.get("classes"),
+            "findings": report.get("findings"),
+            "not_annotated": report.get("not_annotated"),
             "excluded": report.get("exclusions", {}),
         }
     return sites
@@ -111,43 +123,48 @@ def _sites(history: RunHistory, cohorts: Mapping[str, Mapping[str, Any] | None])
 def _per_site(
     site_sums: Mapping[str, NDArray[np.int64] | None],
     setup: RunSetup,
-    threshold: Threshold | None,
+    thresholds: Thresholds,
 ) -> dict[str, Any] | None:
     task = setup.job.task
     known = {site: sums for site, sums in sorted(site_sums.items()) if sums is not None}
     if not known:
         return None
     return {
-        site: figures_of(sums_from_vector(vector, task), task, threshold, split="test")
+        site: figures_of(sums_from_vector(vector, task), task, thresholds, split="test")
         for site, vector in known.items()
     }
 
 
-def _curves(
-    pooled: Sums, class_names: tuple[str, ...], threshold: Threshold | None
+def _decisions(
+    pooled: Sums, class_names: tuple[str, ...], thresholds: Thresholds
 ) -> dict[str, Any]:
-    if not isinstance(pooled, ClassificationSums):
+    """Give confusion, ROC curves and thresholds, each None where the task has none."""
+    if isinstance(pooled, SegmentationSums):
         return {"confusion": None, "roc": None, "thresholds": None}
-    names = class_names[1:] if pooled.num_classes == 2 else class_names
-    roc = []
-    for curve, name in enumerate(names):
-        if not pooled.histograms[curve].any(axis=1).all():
-            continue  # no curve where one of the two classes is missing
-        false_rate, true_rate = roc_points(pooled, curve)
-        roc.append(
-            {
-                "class": name,
-                "false_positive_rate": false_rate.tolist(),
-                "true_positive_rate": true_rate.tolist(),
-            }
-        )
+    if isinstance(pooled, MultiLabelSums):
+        confusion, names = None, class_names
+        roc = [_curve(n, one, 0) for n, one in zip(names, pooled.findings, strict=True)]
+    else:
+        threshold = thresholds[0] if thresholds else None
+        counts = confusion_matrix(pooled, threshold).tolist()
+        confusion = {"classes": list(class_names), "counts": counts}
+        names = class_names[1:] if pooled.num_classes == 2 else class_names
+        roc = [_curve(name, pooled, curve) for curve, name in enumerate(names)]
+    drawn = {name: t.probability for name, t in zip(names, thresholds, strict=False)}
     return {
-        "confusion": {
-            "classes": list(class_names),
-            "counts": confusion_matrix(pooled, threshold).tolist(),
-        },
-        "roc": roc,
-        "thresholds": {class_names[1]: threshold.probability} if threshold else None,
+        "confusion": confusion,
+        # no curve where one of the two classes is missing
+        "roc": [curve for curve in roc if curve["false_positive_rate"]],
+        "thresholds": drawn or None,
+    }
+
+
+def _curve(name: str, sums: ClassificationSums, curve: int) -> dict[str, Any]:
+    false_rate, true_rate = roc_points(sums, curve)
+    return {
+        "class": name,
+        "false_positive_rate": false_rate.tolist(),
+        "true_positive_rate": true_rate.tolist(),
     }
 
 

@@ -1,9 +1,9 @@
 """Random changes to a whole batch at once, the same for an image and its mask.
 
 Flips and shifts alone move whole pixels and are exact. With rotation or scale, all geometry is one
-interpolation: linear for images, nearest for masks. What comes in from outside repeats the
-image's border, and is background in masks. Volumes are rotated within their slices only, since the
-distance between slices is seldom that between pixels.
+interpolation: linear for images, nearest for masks, so that what is not annotated stays so. What
+comes in from outside repeats the image's border, and is background in masks. Volumes are rotated
+within their slices only, since the distance between slices is seldom that between pixels.
 """
 
 import math

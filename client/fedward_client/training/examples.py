@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fedward_client.daemon.site_state import OpenRun, open_site
 from fedward_client.training.evaluation import predict
+from fedward_common.annotation import NOT_ANNOTATED, NOT_ANNOTATED_VOXEL
 from fedward_common.errors import UnverifiedMessageError
 
 
@@ -43,9 +44,9 @@ def example_predictions(
 
 
 def _chosen(run: OpenRun, count: int) -> NDArray[np.int64]:
-    cases = run.view.indices("test")
+    cases = run.view.annotated_indices("test")
     if run.view.masks is not None:
-        drawn = [case for case in cases if np.any(run.view.masks[case])]
+        drawn = [case for case in cases if np.any(_known(run.view.masks[case]))]
         cases = np.asarray(drawn or list(cases), dtype=np.int64)
     places = np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int)
     chosen: NDArray[np.int64] = cases[np.unique(places)]
@@ -57,13 +58,12 @@ def _example(run: OpenRun, case: int, logits: torch.Tensor) -> dict[str, Any]:
     image = np.asarray(run.view.images[case], dtype=np.float32).mean(axis=0)
     names = run.job.task.class_names
     if run.view.masks is None:
-        probabilities = logits.double().softmax(dim=0).numpy()
-        guess = int(probabilities.argmax())
-        truth = names[int(run.view.labels[case])]
-        note = f"truth {truth}, predicted {names[guess]} ({probabilities[guess]:.2f})"
+        note_of = _note_of_findings if run.job.task.multi_label else _note_of_class
+        note = note_of(names, run.view.labels[case], logits.double())
         return {"image": _middle(image), "truth": None, "prediction": None, "note": note}
-    truth_mask = np.asarray(run.view.masks[case])
-    predicted = logits.argmax(dim=0).to(torch.uint8).numpy()
+    stored = np.asarray(run.view.masks[case])
+    truth_mask = _known(stored)
+    predicted = logits.argmax(dim=0).to(torch.uint8).numpy() * (stored != NOT_ANNOTATED_VOXEL)
     overlap = [
         f"{name} {_dice(predicted == k, truth_mask == k):.2f}"
         for k, name in enumerate(names)
@@ -74,6 +74,29 @@ def _example(run: OpenRun, case: int, logits: torch.Tensor) -> dict[str, Any]:
         image, truth_mask, predicted = image[at], truth_mask[at], predicted[at]
     note = f"Dice {', '.join(overlap)}" if overlap else "no structure in the truth"
     return {"image": image, "truth": truth_mask, "prediction": predicted, "note": note}
+
+
+def _note_of_class(names: tuple[str, ...], label: Any, logits: torch.Tensor) -> str:
+    probabilities = logits.softmax(dim=0)
+    guess = int(probabilities.argmax())
+    truth = names[int(label)]
+    return f"truth {truth}, predicted {names[guess]} ({probabilities[guess]:.2f})"
+
+
+def _note_of_findings(names: tuple[str, ...], labels: Any, logits: torch.Tensor) -> str:
+    """The findings that are present or likelier than not, with their probabilities."""
+    known = {0: "absent", 1: "present", NOT_ANNOTATED: "not annotated"}
+    told = [
+        f"{name} {probability:.2f} ({known[int(label)]})"
+        for name, label, probability in zip(names, labels, logits.sigmoid().tolist(), strict=True)
+        if label == 1 or probability >= 0.5
+    ]
+    return ", ".join(told) or "no finding present or predicted"
+
+
+def _known(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The mask with background where nothing is annotated."""
+    return np.where(mask == NOT_ANNOTATED_VOXEL, np.uint8(0), mask)
 
 
 def _middle(image: NDArray[np.float32]) -> NDArray[np.float32]:

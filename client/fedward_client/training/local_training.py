@@ -39,14 +39,17 @@ class TrainingData:
     Attributes:
         images: Shape (num_cases, channels, *image_size); may be memory-mapped.
         masks: Class ids, shape (num_cases, *image_size), in segmentation.
-        labels: Class ids, shape (num_cases,); unused in segmentation.
+        labels: Class ids, shape (num_cases,), in a multi-label task 1, 0 or `NOT_ANNOTATED`, shape
+            (num_cases, num_classes); unused in segmentation.
         cases_by_patient: Positions in the arrays, one array a patient of the training split.
+        partly_annotated: Whether a label or voxel of these cases may be not annotated.
     """
 
     images: NDArray[np.float32]
     masks: NDArray[np.uint8] | None
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | NDArray[np.int8]
     cases_by_patient: Sequence[IntArray]
+    partly_annotated: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,10 +125,11 @@ class _Steps:
         self._module, self._section, self._device = module, section, device
         self._total_steps = round_.total_rounds * section.local_steps
         self._images = data.images
-        self._targets = data.labels if job.task.kind == "classification" else _masks_of(data)
+        self._has_masks = job.task.kind == "segmentation"
+        self._targets = _masks_of(data) if self._has_masks else data.labels
         batch_size = batch_size_of(section, len(data.cases_by_patient))
         self._patients = ShuffledPatients(data.cases_by_patient, batch_size, round_.seed)
-        self._loss = build_loss(section.loss, job.task)
+        self._loss = build_loss(section.loss, job.task, partly_annotated=data.partly_annotated)
         self._trainable = freeze_layers(module, job.model.frozen)
         self._optimizer = build_optimizer(
             section.optimizer, self._trainable, section.optimizer.learning_rate
@@ -178,7 +182,7 @@ class _Steps:
         cases = self._patients.batch(step)
         images = torch.from_numpy(self._images[cases]).to(self._device)
         targets = torch.from_numpy(self._targets[cases]).to(self._device)
-        masks = targets if targets.ndim > 1 else None
+        masks = targets if self._has_masks else None
         images, masks = augment(images, masks, self._section.augmentation, self._generator)
         return images, (targets if masks is None else masks).long()
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward_common.annotation import NOT_ANNOTATED_VOXEL
 from fedward_common.errors import CohortError, UnusableUpdateError
 from fedward_common.evaluation.checked_counts import (
     FIXED_POINT_ONE,
@@ -113,7 +114,8 @@ def dice_per_structure(prediction: IntArray, truth: IntArray, num_classes: int) 
 
     Args:
         prediction: Class of each pixel or voxel, 0 to num_classes - 1, any shape.
-        truth: The same of the true mask, of the same shape.
+        truth: The same of the true mask, of the same shape; what is `NOT_ANNOTATED_VOXEL` there
+            counts for nothing, whatever was predicted.
         num_classes: K, with the background.
 
     Returns:
@@ -125,6 +127,9 @@ def dice_per_structure(prediction: IntArray, truth: IntArray, num_classes: int) 
     if prediction.shape != truth.shape:
         raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} differ in shape")
     predicted, true = prediction.ravel().astype(np.int64), truth.ravel().astype(np.int64)
+    if true.max(initial=0) == NOT_ANNOTATED_VOXEL:
+        annotated = true != NOT_ANNOTATED_VOXEL
+        predicted, true = predicted[annotated], true[annotated]
     largest = max(predicted.max(initial=0), true.max(initial=0))
     if largest >= num_classes:
         raise ValueError(f"a mask has class {largest}, the task has {num_classes}")

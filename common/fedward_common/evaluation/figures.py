@@ -58,6 +58,8 @@ class Figure:
         reason: Why there is no value.
         bin_bound: Of an AUC: the most it can differ from that of the unbinned scores.
         excluded: Of a Dice: patients left out, as neither truth nor prediction has the structure.
+        positives: Of a finding of a multi-label task: annotated cases that have it.
+        negatives: Of the same: annotated cases that do not.
     """
 
     value: float | None
@@ -67,10 +69,13 @@ class Figure:
     reason: str | None = None
     bin_bound: float | None = None
     excluded: int = 0
+    positives: int | None = None
+    negatives: int | None = None
 
     def to_dict(self) -> dict[str, float | int | str | None]:
         """Give value, low, high and support always, the other fields where they say something."""
         silent = {"reason": None, "bin_bound": None, "excluded": 0}
+        silent |= {"positives": None, "negatives": None}
         fields = dataclasses.asdict(self)
         return {k: v for k, v in fields.items() if k not in silent or v != silent[k]}
 
@@ -109,7 +114,7 @@ def classification_figures(
         for k, name in enumerate(class_names):
             figures |= _class_figures(confusion, present, k, suffix=f":{name}")
         figures["f1"] = _macro_f1_figure(confusion, present)
-    figures["loss"] = _loss_figure(sums.loss_sum, sums.count, split)
+    figures["loss"] = loss_figure(sums.loss_sum, sums.count, split)
     return figures
 
 
@@ -133,9 +138,9 @@ def segmentation_figures(
         for k, name in enumerate(class_names[1:])
     ]
     support, excluded = min(p.support for p in parts), max(p.excluded for p in parts)
-    figures = {"dice": _mean_figure(parts, support, excluded)}
+    figures = {"dice": mean_figure(parts, support, excluded)}
     figures |= {f"dice:{name}": part for name, part in zip(class_names[1:], parts, strict=True)}
-    return figures | {"loss": _loss_figure(sums.loss_sum, sums.patients, split)}
+    return figures | {"loss": loss_figure(sums.loss_sum, sums.patients, split)}
 
 
 @dataclass(frozen=True)
@@ -171,8 +176,8 @@ def _undefined(support: int, reason: str, excluded: int = 0) -> Figure:
     return Figure(None, None, None, support, reason=reason, excluded=excluded)
 
 
-def _mean_figure(parts: Sequence[Figure], support: int, excluded: int = 0) -> Figure:
-    """Mean of several figures of the same patients; undefined where one of them is."""
+def mean_figure(parts: Sequence[Figure], support: int, excluded: int = 0) -> Figure:
+    """Give the mean of several figures of the same patients; undefined where one of them is."""
     reason = next((part.reason for part in parts if part.reason is not None), None)
     if reason is not None:
         return _undefined(support, reason, excluded)
@@ -192,7 +197,7 @@ def _auc_figures(sums: ClassificationSums, present: _Present) -> dict[str, Figur
     if len(parts) == 1:
         return {"auc": parts[0]}
     named = {f"auc:{name}": part for name, part in zip(present.names, parts, strict=True)}
-    return {"auc": _mean_figure(parts, sums.count), **named}
+    return {"auc": mean_figure(parts, sums.count), **named}
 
 
 def _auc_figure(histogram: Counts, present: _Present, k: int) -> Figure:
@@ -252,7 +257,8 @@ def _macro_f1_figure(confusion: Counts, present: _Present) -> Figure:
     return Figure(value, *macro_f1_interval(confusion), present.count)
 
 
-def _loss_figure(loss_sum: int, count: int, split: str) -> Figure:
+def loss_figure(loss_sum: int, count: int, split: str) -> Figure:
+    """Give a mean loss, which has no interval."""
     if count == 0:
         return _undefined(0, f"no patient in the {split} split")
     return Figure(loss_sum / FIXED_POINT_ONE / count, None, None, count)

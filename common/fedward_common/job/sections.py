@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fedward_common.annotation import NOT_ANNOTATED_VOXEL
 from fedward_common.errors import NotYetSupportedError
 from fedward_common.job.checks import require, require_between
 
@@ -55,20 +56,37 @@ class SplitFractions:
 
 @dataclass(frozen=True)
 class TaskSection:
-    """`[task]`: what is predicted. In segmentation, class 0 is the background."""
+    """`[task]`: what is predicted.
+
+    In segmentation, class 0 is the background. With `multi_label` the classes are findings of their
+    own: an image has any number of them, and each may be not annotated.
+    """
 
     kind: Literal["classification", "segmentation"]
     classes: tuple[TaskClass, ...]
     split: SplitFractions = field(default_factory=SplitFractions)
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
-        ids = [c.id for c in self.classes]
         require(
-            2 <= len(ids) <= 256 and ids == list(range(len(ids))),
-            "task.classes", f"has ids {ids}", "2 to 256 classes with ids 0, 1, 2, ... in order",
+            not self.multi_label or self.kind == "classification",
+            "task.multi_label", f"is true for {self.kind}",
+            "only classification takes it; a voxel is of one class",
+        )  # fmt: skip
+        ids = [c.id for c in self.classes]
+        fewest, most = self._num_classes_allowed()
+        require(
+            fewest <= len(ids) <= most and ids == list(range(len(ids))),
+            "task.classes", f"has ids {ids}",
+            f"{fewest} to {most} classes with ids 0, 1, 2, ... in order",
         )  # fmt: skip
         names = [c.name for c in self.classes]
         require(len(set(names)) == len(names), "task.classes", "has two of one name", "rename one")
+
+    def _num_classes_allowed(self) -> tuple[int, int]:
+        if self.kind == "segmentation":
+            return 2, NOT_ANNOTATED_VOXEL  # which no class can have for its id
+        return (1 if self.multi_label else 2), 256
 
     @property
     def class_names(self) -> tuple[str, ...]:

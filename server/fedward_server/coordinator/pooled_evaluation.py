@@ -13,15 +13,21 @@ from fedward_common.evaluation.figures import (
     classification_figures,
     segmentation_figures,
 )
+from fedward_common.evaluation.multi_label_figures import multi_label_figures
 from fedward_common.evaluation.operating_points import Threshold, choose_threshold
 from fedward_common.evaluation.sums import (
     ClassificationSums,
+    MultiLabelSums,
+    SegmentationSums,
     Sums,
     empty_sums,
     sums_from_vector,
 )
 from fedward_common.job.job_file import TaskSection
 from fedward_server.coordinator.run_journal import unpacked
+
+Thresholds = tuple[Threshold, ...]
+"""One for two classes, one a finding of a multi-label task, none for any other task."""
 
 
 @dataclass
@@ -52,7 +58,7 @@ class PooledSums:
                 site may have.
         """
         one = sums_from_vector(np.asarray(unverified), self.task)
-        count = one.count if isinstance(one, ClassificationSums) else one.patients
+        count = one.patients if isinstance(one, SegmentationSums) else one.count
         if count > self.max_cases_a_site:
             raise MalformedMessageError(f"{count} cases at one site are more than can be")
         return self.sums.merge(one)  # type: ignore[arg-type]  # both are of the one task
@@ -63,31 +69,36 @@ class PooledSums:
         self.sites.append(site)
 
 
-def threshold_for(selected: Mapping[str, Any], task: TaskSection) -> Threshold | None:
-    """Give the threshold that was fixed on the selected round's validation sums, if any.
+def thresholds_for(selected: Mapping[str, Any], task: TaskSection) -> Thresholds:
+    """Give the thresholds that were fixed on the selected round's validation sums, if any.
 
     Args:
         selected: The journal's entry of the selected round; its `sums` as `packed` wrote them.
         task: The job's.
     """
     if not selected.get("sums"):
-        return None
-    return threshold_of(sums_from_vector(unpacked(selected["sums"]), task))
+        return ()
+    return thresholds_of(sums_from_vector(unpacked(selected["sums"]), task))
 
 
-def threshold_of(sums: Sums) -> Threshold | None:
-    """Choose the threshold on validation sums; only two-class tasks have one."""
+def thresholds_of(sums: Sums) -> Thresholds:
+    """Choose thresholds on validation sums."""
+    if isinstance(sums, MultiLabelSums):
+        return tuple(choose_threshold(one) for one in sums.findings)
     if isinstance(sums, ClassificationSums) and sums.num_classes == 2:
-        return choose_threshold(sums)
-    return None
+        return (choose_threshold(sums),)
+    return ()
 
 
 def figures_of(
-    sums: Sums, task: TaskSection, threshold: Threshold | None, *, split: str
+    sums: Sums, task: TaskSection, thresholds: Thresholds, *, split: str
 ) -> dict[str, dict[str, Any]]:
     """Give every figure by name, as plain values."""
-    if isinstance(sums, ClassificationSums):
-        named = classification_figures(sums, task.class_names, threshold, split=split)
-    else:
+    if isinstance(sums, SegmentationSums):
         named = segmentation_figures(sums, task.class_names, split=split)
+    elif isinstance(sums, MultiLabelSums):
+        named = multi_label_figures(sums, task.class_names, thresholds, split=split)
+    else:
+        threshold = thresholds[0] if thresholds else None
+        named = classification_figures(sums, task.class_names, threshold, split=split)
     return {name: dict(figure.to_dict()) for name, figure in named.items()}

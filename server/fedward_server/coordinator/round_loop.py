@@ -27,7 +27,7 @@ from fedward_server.coordinator.exchange import (
 )
 from fedward_server.coordinator.global_model import GlobalModel
 from fedward_server.coordinator.observer import RunObserver
-from fedward_server.coordinator.pooled_evaluation import PooledSums, figures_of, threshold_of
+from fedward_server.coordinator.pooled_evaluation import PooledSums, figures_of, thresholds_of
 from fedward_server.coordinator.quorum import require_quorum, terms_of
 from fedward_server.coordinator.run_journal import (
     RunHistory,
@@ -270,8 +270,8 @@ class RoundLoop:
         """Make the evaluation of a round's weights, and keep these if none were better."""
         if not pooled.sites:
             return None, None
-        threshold = threshold_of(pooled.sums)
-        figures = figures_of(pooled.sums, self._job.task, threshold, split="validation")
+        thresholds = thresholds_of(pooled.sums)
+        figures = figures_of(pooled.sums, self._job.task, thresholds, split="validation")
         evaluation = {
             "round": number,
             "figures": figures,

@@ -29,6 +29,18 @@ def pooled_test_metrics(result: Result) -> Mapping[str, MetricFigure]:
     return result.get("metrics") or {}
 
 
+def is_multi_label(result: Result) -> bool:
+    """Say whether the classes are findings of their own."""
+    return bool(((result.get("job") or {}).get("task") or {}).get("multi_label"))
+
+
+def main_metrics(result: Result, metrics: Mapping[str, MetricFigure]) -> Mapping[str, MetricFigure]:
+    """Leave out the figures of single findings, which have a table of their own."""
+    if not is_multi_label(result):
+        return metrics
+    return {name: figure for name, figure in metrics.items() if ":" not in name}
+
+
 def headline_metric(result: Result) -> str | None:
     """Name the metric that stands for the result: the one that chose the round, never the loss."""
     job = result.get("job") or {}

@@ -16,6 +16,7 @@ from fedward_server.reports.comparison import (
     contestants,
     has_baselines,
     headline_metric,
+    main_metrics,
     pooled_test_metrics,
 )
 from fedward_server.reports.example_svg import example_figure
@@ -115,7 +116,8 @@ def _comparisons(result: Result) -> list[SvgFigure]:
     if not has_baselines(result):
         return []
     main = headline_metric(result)
-    names = sorted(ordered_metrics(pooled_test_metrics(result)), key=lambda name: name != main)
+    metrics = main_metrics(result, pooled_test_metrics(result))
+    names = sorted(ordered_metrics(metrics), key=lambda name: name != main)
     rows = {name: contestants(result, name) for name in names if not name.startswith("loss")}
     known = [name for name in rows if any(row.value is not None for row in rows[name])]
     return [

@@ -6,9 +6,20 @@ Markdown, after Mitchell et al. 2019, arXiv:1810.03993, cut to what a result rec
 import re
 from typing import Any
 
-from fedward_server.reports.comparison import has_baselines, pooled_test_metrics
+from fedward_server.reports.comparison import (
+    has_baselines,
+    is_multi_label,
+    main_metrics,
+    pooled_test_metrics,
+)
 from fedward_server.reports.figure_text import UNDEFINED, Result, count_text, rounds_text
-from fedward_server.reports.report_view import metric_rows, site_rows, threshold_rows
+from fedward_server.reports.report_view import (
+    finding_reasons,
+    finding_rows,
+    metric_rows,
+    site_rows,
+    threshold_rows,
+)
 from fedward_server.reports.statements import (
     aggregation_statement,
     figure_notes,
@@ -27,7 +38,7 @@ def model_card_text(result: Result) -> str:
     job = result.get("job") or {}
     sections = (
         _title(result, job),
-        _intended_use(job),
+        _intended_use(result, job),
         _data(result),
         _training(result, job),
         _metrics(result),
@@ -52,11 +63,15 @@ def _title(result: Result, job: dict[str, Any]) -> list[str]:
     return [f"# Model card: {_plain(about.get('name', 'unnamed'))}", "", _plain(verdict(result))]
 
 
-def _intended_use(job: dict[str, Any]) -> list[str]:
+def _intended_use(result: Result, job: dict[str, Any]) -> list[str]:
     about, task = job.get("job") or {}, job.get("task") or {}
     purpose = about.get("purpose") or "The job states no purpose."
     lines = ["## Intended use", "", _plain(purpose), ""]
-    lines.append(f"Task: {_plain(task.get('kind', 'not recorded'))} with these classes:")
+    kind = _plain(task.get("kind", "not recorded"))
+    if is_multi_label(result):
+        lines.append("Task: multi-label classification; each finding is present or absent alone:")
+    else:
+        lines.append(f"Task: {kind} with these classes:")
     lines.append("")
     for entry in task.get("classes") or []:
         definition = f": {_plain(entry['definition'])}" if entry.get("definition") else ""
@@ -78,6 +93,11 @@ def _data(result: Result) -> list[str]:
         f"- Left out at {_plain(site.name)}: {_plain('; '.join(site.exclusions))}"
         for site in site_rows(result)
         if site.exclusions
+    ]
+    excluded += [
+        f"- Not annotated at {_plain(site.name)}: {_plain('; '.join(site.not_annotated))}"
+        for site in site_rows(result)
+        if site.not_annotated
     ]
     return [*lines, "", *excluded] if excluded else lines
 
@@ -119,12 +139,26 @@ def _metrics(result: Result) -> list[str]:
         cells = [_plain(row.label), row.value, row.interval, row.support]
         cells += [row.pooled, row.local] if compared else []
         lines.append(f"| {' | '.join(cells)} |")
-    reasons = undefined_reasons(pooled_test_metrics(result))
+    lines += _findings(result)
+    reasons = undefined_reasons(main_metrics(result, pooled_test_metrics(result)))
+    reasons += finding_reasons(result)
     notes = [*_bullets(reasons), *_bullets(figure_notes(result))]
     if thresholds := threshold_rows(result):
         listed = ", ".join(f"{name} {value}" for name, value in thresholds)
         notes.append(f"- Decision thresholds kept with the model: {_plain(listed)}.")
     return ["## Metrics", "", *lines, "", *notes]
+
+
+def _findings(result: Result) -> list[str]:
+    rows = finding_rows(result)
+    if not rows:
+        return []
+    titles = ("Finding", "AUC", "95 % interval", "Sensitivity", "Specificity", "F1")
+    lines = ["", f"| {' | '.join((*titles, 'With', 'Without'))} |", "|---|" + "---:|" * 7]
+    for row in rows:
+        rates = (row.auc, row.interval, row.sensitivity, row.specificity, row.f1)
+        lines.append(f"| {' | '.join((_plain(row.name), *rates, row.positives, row.negatives))} |")
+    return lines
 
 
 def _limits(result: Result) -> list[str]:

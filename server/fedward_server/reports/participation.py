@@ -32,7 +32,7 @@ _MEANINGS = {
     "E_MASK_UNREADABLE": "the mask could not be read",
     "E_MASK_VALUE": "the mask holds a value that is no class",
     "E_NON_FINITE_PIXELS": "the image holds NaN or infinity",
-    "E_NO_TRAINING_PATIENTS": "no patient is in the training split",
+    "E_NO_TRAINING_PATIENTS": "no patient with a label is in the training split",
     "E_PATIENT_MISSING": "no patient was named",
     "E_PATIENT_IN_TWO_SPLITS": "the patient stands in two splits",
     "E_SPLIT_VALUE": "the split is not known",

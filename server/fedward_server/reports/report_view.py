@@ -1,6 +1,6 @@
 """What the report's template shows: every text and number of it, ready made from a result."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,10 @@ from fedward_server.reports.comparison import (
     contestants,
     has_baselines,
     headline_metric,
+    is_multi_label,
     local_mean,
     local_metrics,
+    main_metrics,
     pooled_metrics,
     pooled_test_metrics,
     same_support,
@@ -69,6 +71,24 @@ class SiteRow:
     counts: tuple[str, ...]
     images: str
     exclusions: tuple[str, ...]
+    not_annotated: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FindingRow:
+    """One finding of a multi-label task: its figures by metric, its cases and its threshold."""
+
+    name: str
+    auc: str
+    interval: str
+    sensitivity: str
+    specificity: str
+    f1: str
+    balanced_accuracy: str
+    accuracy: str
+    positives: str
+    negatives: str
+    threshold: str
 
 
 @dataclass(frozen=True)
@@ -112,7 +132,7 @@ def _bands(sites: Mapping[str, Any]) -> str:
 
 def metric_rows(result: Result) -> tuple[MetricRow, ...]:
     """The pooled test metrics, the main one first."""
-    metrics, pooled = pooled_test_metrics(result), pooled_metrics(result)
+    metrics, pooled = main_metrics(result, pooled_test_metrics(result)), pooled_metrics(result)
     headline = headline_metric(result)
     names = sorted(ordered_metrics(metrics), key=lambda name: name != headline)
     return tuple(
@@ -128,6 +148,41 @@ def metric_rows(result: Result) -> tuple[MetricRow, ...]:
         )
         for name in names
     )
+
+
+def finding_rows(result: Result) -> tuple[FindingRow, ...]:
+    """The pooled test metrics of each finding; empty where the task is not multi-label."""
+    if not is_multi_label(result):
+        return ()
+    return tuple(
+        _finding_row(result, str(entry["name"])) for entry in result["job"]["task"]["classes"]
+    )
+
+
+def _finding_row(result: Result, name: str) -> FindingRow:
+    metrics, thresholds = pooled_test_metrics(result), result.get("thresholds") or {}
+    auc = metrics.get(f"auc:{name}")
+    return FindingRow(
+        name,
+        auc=value_text(auc),
+        interval=interval_text(auc),
+        sensitivity=value_text(metrics.get(f"sensitivity:{name}")),
+        specificity=value_text(metrics.get(f"specificity:{name}")),
+        f1=value_text(metrics.get(f"f1:{name}")),
+        balanced_accuracy=value_text(metrics.get(f"balanced_accuracy:{name}")),
+        accuracy=value_text(metrics.get(f"accuracy:{name}")),
+        positives=count_text(figure_value(auc, "positives")),
+        negatives=count_text(figure_value(auc, "negatives")),
+        threshold=number_text(finite(thresholds.get(name))),
+    )
+
+
+def finding_reasons(result: Result) -> tuple[str, ...]:
+    """Why figures of single findings are undefined."""
+    if not is_multi_label(result):
+        return ()
+    figures = pooled_test_metrics(result)
+    return undefined_reasons({name: figures[name] for name in figures if ":" in name})
 
 
 def comparison_notes(result: Result) -> tuple[str, ...]:
@@ -154,11 +209,11 @@ def per_site(result: Result) -> dict[str, Any] | None:
     table = result.get("metrics_per_site")
     if not table:
         return None
-    names = ordered_metrics({name for figures in table.values() for name in figures or {}})
+    table = {site: main_metrics(result, figures or {}) for site, figures in table.items()}
+    names = ordered_metrics({name for figures in table.values() for name in figures})
     reasons = [line for site, figures in table.items() for line in undefined_reasons(figures, site)]
     rows = [
-        (site, [_site_cell((figures or {}).get(name)) for name in names])
-        for site, figures in table.items()
+        (site, [_site_cell(figures.get(name)) for name in names]) for site, figures in table.items()
     ]
     return {"columns": [metric_label(name) for name in names], "rows": rows, "reasons": reasons}
 
@@ -186,7 +241,18 @@ def _site_row(name: str, site: Mapping[str, Any]) -> SiteRow:
         tuple(count_text(counts.get(split)) for split in SPLITS),
         count_text(sum(images.values()) if images else None),
         tuple(_exclusion(code, count) for code, count in excluded.items()),
+        tuple(_not_annotated(site)),
     )
+
+
+def _not_annotated(site: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a site's images have no label for, with the number of images."""
+    if without := sum((site.get("not_annotated") or {}).values()):
+        yield f"{count_text(without)} without any label"
+    counts = list((site.get("findings") or {}).values())
+    for name in counts[0] if counts else ():
+        if unknown := sum(split[name]["not_annotated"] for split in counts):
+            yield f"{count_text(unknown)} without {name}"
 
 
 def _exclusion(code: str, count: object) -> str:

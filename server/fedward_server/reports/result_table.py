@@ -6,7 +6,7 @@ Numbers are never wrapped or cut; names give way. Names are printed as text, nev
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedward_server.reports.comparison import has_baselines, headline_metric
+from fedward_server.reports.comparison import has_baselines, headline_metric, main_metrics
 from fedward_server.reports.figure_text import (
     UNDEFINED,
     Result,
@@ -19,7 +19,7 @@ from fedward_server.reports.figure_text import (
     value_text,
 )
 from fedward_server.reports.participation import attendance, failure_groups
-from fedward_server.reports.report_view import metric_rows
+from fedward_server.reports.report_view import finding_reasons, finding_rows, metric_rows
 from fedward_server.reports.statements import undefined_reasons, verdict
 from fedward_server.reports.summary import seed_summary
 
@@ -37,6 +37,7 @@ def print_result(console: "Console", result: Result) -> None:
     _print_text(console, f"\n{name}", style="bold")
     _print_text(console, verdict(result))
     _print_metrics(console, result)
+    _print_findings(console, result)
     _print_sites(console, result)
     _print_failures(console, result)
     _print_seconds(console, result)
@@ -82,21 +83,37 @@ def _print_metrics(console: "Console", result: Result) -> None:
             _print_text(console, f"{UNDEFINED} {row.label}: {row.reason}", style="dim")
 
 
+def _print_findings(console: "Console", result: Result) -> None:
+    rows = finding_rows(result)
+    if not rows:
+        return
+    table = _table("By finding, all sites pooled", "Finding")
+    for title in ("AUC", "95 % interval", "Sens.", "Spec.", "F1", "With", "Without"):
+        _add_number_column(table, title)
+    for row in rows:
+        rates = (row.auc, row.interval, row.sensitivity, row.specificity, row.f1)
+        _add_row(table, row.name, *rates, row.positives, row.negatives)
+    console.print(table)
+    for reason in finding_reasons(result):
+        _print_text(console, f"{UNDEFINED} {reason}", style="dim")
+
+
 def _print_sites(console: "Console", result: Result) -> None:
     per_site = result.get("metrics_per_site")
     if not per_site:
         return
-    names = ordered_metrics({name for figures in per_site.values() for name in figures or {}})
+    per_site = {site: main_metrics(result, figures or {}) for site, figures in per_site.items()}
+    names = ordered_metrics({name for figures in per_site.values() for name in figures})
     headline = headline_metric(result)
     shown = sorted(names, key=lambda name: name != headline)[:_MAX_SITE_METRICS]
     table = _table("Test results per site", "Site")
     for name in shown:
         _add_number_column(table, _SHORT_LABELS.get(name, metric_label(name)), wraps=True)
     for site, figures in per_site.items():
-        _add_row(table, site, *(value_text((figures or {}).get(name)) for name in shown))
+        _add_row(table, site, *(value_text(figures.get(name)) for name in shown))
     console.print(table)
     for site, figures in per_site.items():
-        for reason in undefined_reasons(figures or {}, site):
+        for reason in undefined_reasons(figures, site):
             _print_text(console, f"{UNDEFINED} {reason}", style="dim")
     if len(names) > len(shown):
         _print_text(console, "The other metrics stand in report.html.", style="dim")

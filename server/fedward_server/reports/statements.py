@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fedward_server.reports.comparison import (
     headline_metric,
+    is_multi_label,
     local_mean,
     pooled_metrics,
     pooled_test_metrics,
@@ -46,6 +47,7 @@ def verdict(result: Result) -> str:
     support = figure_value(figure, "support")
     if support is not None:
         reached += f" on {counted(round(support), 'pooled test case')}"
+        reached += " or more of each finding" if is_multi_label(result) else ""
     compared = _baseline_clauses(result, name, value)
     return reached + (": " + ", and ".join(compared) if compared else "") + "."
 

@@ -17,6 +17,7 @@ def make_job() -> MakeJob:
         options: dict[str, Any] | None = None,
         frozen: tuple[str, ...] = (),
         num_classes: int = 2,
+        multi_label: bool = False,
         **training: Any,
     ) -> Job:
         small = {"width": 8, "blocks": 2} if kind == "classification" else {"channels": (4, 8)}
@@ -26,7 +27,7 @@ def make_job() -> MakeJob:
         return job_from_table(
             {
                 "job": {"name": "test", "rounds": 4},
-                "task": {"kind": kind, "classes": classes},
+                "task": {"kind": kind, "classes": classes, "multi_label": multi_label},
                 "model": {"name": name, "options": options or small, "frozen": frozen},
                 "data": {"modality": "CT", "image_size": image_size},
                 "training": defaults | training,

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fedward_client.training.augmentation import augment
+from fedward_common.annotation import NOT_ANNOTATED_VOXEL
 from fedward_common.job.job_file import AugmentationSection
 
 
@@ -138,3 +139,21 @@ def test_the_same_generator_state_gives_the_same_bits_and_no_global_state_moves(
     assert torch.equal(*results)
     assert torch.equal(before, torch.random.get_rng_state())
     assert not torch.equal(results[0], augment(images, None, section, seeded(8))[0])
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        AugmentationSection(flip=("left-right", "up-down"), shift=0.3),
+        AugmentationSection(shift=0.3, rotate_degrees=40, scale=0.3),
+    ],
+)
+def test_voxels_that_are_not_annotated_stay_so_and_no_value_between_appears(
+    section: AugmentationSection,
+) -> None:
+    masks = torch.zeros(64, 12, 12, dtype=torch.uint8)
+    masks[:, 2:6, 2:8], masks[:, 6:10, 2:8] = 1, NOT_ANNOTATED_VOXEL
+    _, moved = augment(pictures(64, 12, 12), masks, section, seeded())
+    assert moved is not None
+    assert moved.dtype == torch.uint8
+    assert set(moved.flatten().tolist()) == {0, 1, NOT_ANNOTATED_VOXEL}

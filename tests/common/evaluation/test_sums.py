@@ -14,12 +14,14 @@ from fedward_common.evaluation.sums import (
     MAX_LOSS,
     NUM_SCORE_BINS,
     ClassificationSums,
+    MultiLabelSums,
     SegmentationSums,
     Sums,
     dice_per_structure,
     empty_sums,
     sums_from_vector,
     sums_of_classification,
+    sums_of_multi_label,
     sums_of_segmentation,
 )
 from fedward_common.job.job_file import TaskClass, TaskSection
@@ -29,6 +31,8 @@ Rng = np.random.Generator
 
 def task_of(num_classes: int, kind: str = "classification") -> TaskSection:
     classes = tuple(TaskClass(k, f"c{k}") for k in range(num_classes))
+    if kind == "multi-label":
+        return TaskSection("classification", classes, multi_label=True)
     return TaskSection("segmentation" if kind == "segmentation" else "classification", classes)
 
 
@@ -48,8 +52,18 @@ def random_segmentation(rng: Rng, patients: range, k: int) -> SegmentationSums:
     return sums_of_segmentation(dice, np.array(patients), rng.exponential(size=len(patients)))
 
 
+def random_multi_label(rng: Rng, patients: range, k: int) -> MultiLabelSums:
+    owners = (
+        rng.choice(np.array(patients), size=2 * len(patients)) if patients else np.zeros(0, int)
+    )
+    shape = (len(owners), k)
+    labels = rng.integers(-1, 2, size=shape)
+    return sums_of_multi_label(rng.random(shape), labels, owners, rng.exponential(size=shape))
+
+
 MAKERS: dict[str, Callable[[Rng, range, int], Sums]] = {
     "classification": random_classification,
+    "multi-label": random_multi_label,
     "segmentation": random_segmentation,
 }
 
@@ -96,12 +110,15 @@ def test_two_sites_merge_to_exactly_what_one_site_with_all_patients_sums_up(
     here, there = owners < cut, owners >= cut
     both = [sums_of_classification(rows[s], labels[s], owners[s], losses[s]) for s in (here, there)]
     assert both[0].merge(both[1]) == sums_of_classification(rows, labels, owners, losses)
+    findings = rng.integers(-1, 2, (40, 3))
+    several = [sums_of_multi_label(rows[s], findings[s], owners[s], rows[s]) for s in (here, there)]
+    assert several[0].merge(several[1]) == sums_of_multi_label(rows, findings, owners, rows)
     masks = [sums_of_segmentation(dice[s], owners[s], losses[s]) for s in (here, there)]
     assert masks[0].merge(masks[1]) == sums_of_segmentation(dice, owners, losses)
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-@pytest.mark.parametrize("k", [2, 3, 256])
+@pytest.mark.parametrize("k", [2, 3, 255])
 def test_a_vector_reads_back_as_the_sums_it_was_made_of(kind: str, k: int) -> None:
     sums = MAKERS[kind](np.random.default_rng(1), range(20), k)
     assert sums_from_vector(sums.to_vector(), task_of(k, kind)) == sums
@@ -120,7 +137,9 @@ def test_a_vector_with_one_count_changed_is_refused(
     rng = np.random.default_rng(seed)
     vector = MAKERS[kind](rng, range(10), k).to_vector()
     at = int(rng.integers(len(vector)))
-    is_fixed_point = at == len(vector) - 2 or (kind == "segmentation" and k - 1 <= at < 3 * (k - 1))
+    length = len(vector) // k if kind == "multi-label" else len(vector)  # of one finding
+    is_fixed_point = at % length == length - 2
+    is_fixed_point |= kind == "segmentation" and k - 1 <= at < 3 * (k - 1)
     if is_fixed_point:  # a sum of floats may be any number in its range
         change = int(np.sign(change)) * 2**62
     vector[at] += change
@@ -212,6 +231,17 @@ def test_dice_of_masks_worked_by_hand() -> None:
         dice_per_structure(prediction, truth, num_classes=2)
     with pytest.raises(ValueError, match="shape"):
         dice_per_structure(prediction, truth[:1], num_classes=4)
+
+
+def test_dice_leaves_out_what_is_not_annotated_whatever_was_predicted_there() -> None:
+    truth = np.array([[0, 1, 1, 255], [2, 2, 0, 255]], dtype=np.uint8)
+    prediction = np.array([[1, 1, 0, 0], [0, 0, 0, 0]])
+    for guess in (0, 1, 2, 3):
+        prediction[:, 3] = guess
+        dice = dice_per_structure(prediction, truth, num_classes=4)
+        np.testing.assert_array_equal(dice, [0.5, 0.0, np.nan])  # as without the last column
+    nothing = dice_per_structure(prediction, np.full_like(truth, 255), num_classes=4)
+    assert np.isnan(nothing).all()
 
 
 def test_sums_do_not_change_with_the_array_they_were_made_of() -> None:

@@ -195,6 +195,40 @@ def _segmentation() -> Table:
     }
 
 
+def _multi_label() -> Table:
+    """Three findings, the last one without a test case that has it."""
+    names = ("pleural effusion", "nodule", "rib fracture")
+    result = _base(_job("Findings", "classification", names))
+    result["job"]["task"]["multi_label"] = True
+    result["sites"]["hospA"] |= {
+        "not_annotated": {"train": 12, "validation": 0, "test": 1},
+        "findings": {
+            "train": {
+                n: {"present": 7, "absent": 9, "not_annotated": i} for i, n in enumerate(names)
+            }
+        },
+    }
+    rates = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")
+    reason = "no patient in the test split has 'rib fracture'"
+    metrics = {rate: _figure(None, 0, reason) for rate in rates}
+    for i, name in enumerate(names):
+        cases = {"positives": 0 if i == 2 else 31 + i, "negatives": 400}
+        for rate in rates:
+            value = None if i == 2 and rate not in ("accuracy", "specificity") else 0.9 - i / 100
+            metrics[f"{rate}:{name}"] = (
+                _figure(value, 431, reason if value is None else None) | cases
+            )
+    return {
+        **result,
+        "selected": {"round": 150, "metric": "auc", "value": 0.87, "weights": "global"},
+        "metrics": metrics | {"loss": {**_figure(0.241), "low": None, "high": None}},
+        "metrics_per_site": {"hospA": metrics},
+        "baselines": None,
+        "history": _history(("auc", *(f"auc:{name}" for name in names))),
+        "thresholds": dict(zip(names, (0.43, 0.21, 0.5), strict=True)),
+    }
+
+
 def _bare() -> Table:
     """Every part that may be null is null."""
     nothing = ("seed", "selected", "metrics", "metrics_per_site", "baselines", "history", "sites")
@@ -209,6 +243,11 @@ def classification() -> Table:
 
 
 @pytest.fixture
+def multi_label() -> Table:
+    return _multi_label()
+
+
+@pytest.fixture
 def segmentation() -> Table:
     return _segmentation()
 
@@ -220,7 +259,12 @@ def bare() -> Table:
 
 @pytest.fixture
 def any_result() -> Callable[[str], Table]:
-    makers = {"classification": _classification, "segmentation": _segmentation, "bare": _bare}
+    makers = {
+        "classification": _classification,
+        "multi-label": _multi_label,
+        "segmentation": _segmentation,
+        "bare": _bare,
+    }
     return lambda kind: copy.deepcopy(makers[kind]())
 
 

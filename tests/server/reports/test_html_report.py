@@ -58,7 +58,7 @@ def _poisoned(value: Any) -> Any:
 KEPT = {"completed", "failed", "classification", "segmentation", "auc", "dice", "ema", "none"}
 
 
-@pytest.mark.parametrize("kind", ["classification", "segmentation", "bare"])
+@pytest.mark.parametrize("kind", ["classification", "multi-label", "segmentation", "bare"])
 def test_text_from_elsewhere_is_harmless_wherever_it_stands(
     kind: str,
     any_result: Callable[[str], dict[str, Any]],
@@ -78,7 +78,7 @@ def test_text_from_elsewhere_is_harmless_wherever_it_stands(
     assert "<script>alert('x')</script>" in page.text
 
 
-@pytest.mark.parametrize("kind", ["classification", "segmentation", "bare"])
+@pytest.mark.parametrize("kind", ["classification", "multi-label", "segmentation", "bare"])
 def test_the_page_needs_nothing_from_outside(
     kind: str,
     any_result: Callable[[str], dict[str, Any]],

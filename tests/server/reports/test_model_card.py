@@ -18,7 +18,7 @@ def test_the_card_has_its_sections_and_figures(classification: dict[str, Any]) -
     assert "- Seed: 0" in card
 
 
-@pytest.mark.parametrize("kind", ["classification", "segmentation", "bare"])
+@pytest.mark.parametrize("kind", ["classification", "multi-label", "segmentation", "bare"])
 def test_every_kind_of_result_has_a_card(
     kind: str, any_result: Callable[[str], dict[str, Any]]
 ) -> None:
@@ -34,6 +34,17 @@ def test_each_part_may_be_null_alone(classification: dict[str, Any]) -> None:
 
 def test_undefined_metrics_come_with_their_reason(segmentation: dict[str, Any]) -> None:
     assert "- Dice, posterior: no test case has this structure" in model_card_text(segmentation)
+
+
+def test_findings_have_a_table_of_their_own(multi_label: dict[str, Any]) -> None:
+    card = model_card_text(multi_label)
+    assert "each finding is present or absent alone" in card
+    row = "| nodule | 0.890 | 0.860 to 0.920 | 0.890 | 0.890 | 0.890 | 32 | 400 |"
+    assert row in card
+    assert "| AUC, nodule |" not in card
+    assert "AUC, rib fracture" in card  # with its reason
+    assert "- Not annotated at hospA: 13 without any label; 1 without nodule; 2 without" in card
+    assert "nodule 0.210" in card
 
 
 def test_markup_in_names_is_escaped(classification: dict[str, Any]) -> None:

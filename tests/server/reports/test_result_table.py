@@ -15,7 +15,7 @@ def _printed(print_on: Callable[[Console], None], width: int = 80) -> str:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["classification", "segmentation", "bare"])
+@pytest.mark.parametrize("kind", ["classification", "multi-label", "segmentation", "bare"])
 def test_nothing_is_cut_at_80_columns(
     kind: str, any_result: Callable[[str], dict[str, Any]]
 ) -> None:
@@ -54,6 +54,18 @@ def test_baselines_have_columns_only_when_there(
 def test_an_undefined_metric_is_a_dash_with_the_reason_below(segmentation: dict[str, Any]) -> None:
     text = _printed(lambda console: print_result(console, segmentation))
     assert "\N{EN DASH} Dice, posterior: no test case has this structure" in text
+
+
+def test_findings_have_a_row_each_and_fit_80_columns(multi_label: dict[str, Any]) -> None:
+    text = _printed(lambda console: print_result(console, multi_label))
+    assert max(map(len, text.splitlines())) <= 80
+    (row,) = [line for line in text.splitlines() if line.strip().startswith("nodule ")]
+    assert row.split()[1:] == ["0.890", "0.860", "to", "0.920", *["0.890"] * 3, "32", "400"]
+    (other,) = [line for line in text.splitlines() if line.strip().startswith("rib fracture")]
+    dash = "\N{EN DASH}"
+    assert other.split()[2:] == [dash, dash, dash, "0.880", dash, "0", "400"]
+    assert "Balanced accuracy, nodule" not in text
+    assert "no patient in the test split has 'rib fracture'" in text
 
 
 def test_undefined_metrics_of_a_site_share_one_reason(classification: dict[str, Any]) -> None:

@@ -26,6 +26,13 @@ def test_the_verdict_without_baselines_is_about_the_model_alone(
     assert sentence.endswith("on 52 pooled test cases.")
 
 
+def test_the_verdict_on_findings_says_that_each_has_at_least_so_many_cases(
+    multi_label: dict[str, Any],
+) -> None:
+    multi_label["metrics"]["auc"] = {"value": 0.9, "support": 43}
+    assert verdict(multi_label).endswith("on 43 pooled test cases or more of each finding.")
+
+
 def test_a_run_that_chose_its_round_by_loss_is_judged_by_auc(
     classification: dict[str, Any],
 ) -> None:

@@ -1,0 +1,61 @@
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from fedward_common.command_line import CommandLine
+from fedward_common.errors import CohortError, ConfigurationError
+
+
+def ended(
+    raised: BaseException, capsys: pytest.CaptureFixture[str], *, debug: bool = False
+) -> tuple[int | str | None, str]:
+    line = CommandLine(raising(raised))
+    line.debug = debug
+    with pytest.raises(SystemExit) as exit_:
+        line.run()
+    return exit_.value.code, capsys.readouterr().err
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def app() -> None:
+        raise error
+
+    return app
+
+
+def test_an_error_is_one_line_and_a_hint_with_its_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert ended(ConfigurationError("no such key", hint="look"), capsys) == (
+        2,
+        "error: no such key\nhint: look\n",
+    )
+    assert ended(CohortError("empty"), capsys) == (1, "error: empty\n")
+
+
+def test_what_the_system_says_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = ended(PermissionError(13, "Permission denied", "a/b"), capsys)
+    assert (code, told.splitlines()[0]) == (1, "error: a/b: Permission denied")
+
+
+def test_a_text_that_cannot_be_decoded_is_not_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = ended(UnicodeDecodeError("utf-8", b"SECRET", 0, 1, "invalid"), capsys)
+    assert code == 1
+    assert "SECRET" not in told
+
+
+def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(KeyboardInterrupt(), capsys)[0] == 130
+
+
+def test_with_debug_the_error_itself_comes_out() -> None:
+    line = CommandLine(raising(ConfigurationError("x")))
+    line.debug = True
+    with pytest.raises(ConfigurationError):
+        line.run()
+
+
+def test_a_command_that_ends_well_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    CommandLine(lambda: sys.stdout.write("done")).run()
+    assert capsys.readouterr() == ("done", "")
