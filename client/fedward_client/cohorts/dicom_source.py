@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedward_client.cohorts.cohort_file import SourceSettings
 from fedward_client.cohorts.contained_path import (
@@ -17,22 +17,26 @@ from fedward_client.cohorts.contained_path import (
     folder_of,
     leaves_its_folder,
 )
-from fedward_client.cohorts.dicom_files import decode_dicom, decode_dicom_mask, header_value
 from fedward_client.cohorts.manifest_cases import read_case_table
 from fedward_client.cohorts.picture_files import decode_mask_picture, read_picture_file
 from fedward_client.cohorts.pixel_arrays import channels_first, whole_numbers
 from fedward_client.cohorts.source import (
     E_FILE_NOT_FOUND,
-    E_IMAGE_UNREADABLE,
+    E_IMAGE_SHAPE,
     E_MASK_UNREADABLE,
     Case,
     CaseList,
     Unit,
     UnusableCaseError,
 )
+from fedward_client.dicom.bounded_reading import read_header, silenced_dicom
+from fedward_client.dicom.decode_pool import Decoded, DecodePool
+from fedward_client.dicom.element_walk import E_HEADER_UNREADABLE
 from fedward_common.job.job_file import DataSection, TaskSection
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fedward_client.cohorts.source import FloatImage, IntegerMask
 
 _IMAGE_COLUMNS = ("file", "sop_instance_uid", "SOPInstanceUID")
@@ -54,6 +58,7 @@ class DicomSource:
         self._keyed_by_uid = column == "sopinstanceuid"
         self._spatial_dims = data.spatial_dims
         self._folder = folder_of(settings.path, "DICOM files")
+        self._decoders = DecodePool()
 
     @property
     def unit(self) -> Unit:
@@ -75,8 +80,9 @@ class DicomSource:
 
     def read_image(self, case: Case) -> "FloatImage":
         """Give the pixels after the modality transform, shape (channels, rows, columns)."""
-        pixels = decode_dicom(self._image_path(case.image), E_IMAGE_UNREADABLE)
-        return channels_first(pixels, self._spatial_dims)
+        decoded = self._decoders.run("image", path=str(self._image_path(case.image)))
+        _require_single_frame(decoded)
+        return channels_first(decoded.array, self._spatial_dims)
 
     def read_mask(self, case: Case) -> "IntegerMask":
         """Give the mask, a PNG or a DICOM file of the same folder, shape (rows, columns)."""
@@ -85,18 +91,27 @@ class DicomSource:
             content = read_picture_file(path, E_MASK_UNREADABLE)
             mask = decode_mask_picture(content, E_MASK_UNREADABLE)
         else:
-            mask = decode_dicom_mask(path, E_MASK_UNREADABLE)
+            mask = self._decode_mask(path)
         return whole_numbers(mask, self._spatial_dims)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """End the decoding process."""
+        self._decoders.close()
 
     def _require_present(self, locator: str) -> None:
         if not (self._keyed_by_uid and locator in self._path_of_uid):
             existing_file_inside(self._folder, locator)
 
     def _patient_id(self, locator: str) -> str:
-        return header_value(self._image_path(locator), "PatientID", E_IMAGE_UNREADABLE)
+        return _header_text(self._image_path(locator), "PatientID")
+
+    def _decode_mask(self, path: Path) -> "NDArray[Any]":
+        try:
+            decoded = self._decoders.run("image", path=str(path), transform="stored")
+            _require_single_frame(decoded)
+        except UnusableCaseError:
+            raise UnusableCaseError(E_MASK_UNREADABLE) from None
+        return decoded.array
 
     def _image_path(self, locator: str) -> Path:
         if not self._keyed_by_uid:
@@ -111,7 +126,7 @@ class DicomSource:
         found: dict[str, Path] = {}
         for path in self._all_files():
             with contextlib.suppress(UnusableCaseError):  # not every file need be an image
-                uid = header_value(path, "SOPInstanceUID", E_IMAGE_UNREADABLE)
+                uid = _header_text(path, "SOPInstanceUID")
                 found.setdefault(uid, path)
         return found
 
@@ -122,3 +137,19 @@ class DicomSource:
                 path = Path(parent, name)
                 if not path.is_symlink() and path.is_file():
                     yield path
+
+
+def _require_single_frame(decoded: Decoded) -> None:
+    if decoded.facts["frames"] != 1:
+        raise UnusableCaseError(E_IMAGE_SHAPE)
+
+
+def _header_text(path: Path, keyword: str) -> str:
+    """Give one element of a header; empty where it is absent."""
+    header = read_header(path, [keyword])
+    try:
+        with silenced_dicom():
+            value = header.get(keyword)
+            return "" if value is None else str(value).strip()
+    except Exception:  # pydicom raises anything on damaged values, and quotes them
+        raise UnusableCaseError(E_HEADER_UNREADABLE) from None

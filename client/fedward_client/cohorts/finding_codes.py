@@ -27,7 +27,17 @@ CODE_MEANINGS: dict[str, CodeMeaning] = {
     "E_NOT_A_FILE": CodeMeaning(
         "a pipe, socket or device lies among the images", "take it out of the folder"
     ),
-    "E_NOT_DICOM": CodeMeaning("the file is no DICOM file", "nothing, if it need not be one"),
+    "E_FILE_UNREADABLE": CodeMeaning(
+        "a file, folder or link cannot be opened or read: no permission, a link that leads"
+        " nowhere, or the disk fails",
+        "let the service's account read it; check the disk",
+    ),
+    "W_LINK_NOT_FOLLOWED": CodeMeaning(
+        "a link to a folder is not followed", "put the folder itself there, if it is wanted"
+    ),
+    "E_NOT_DICOM": CodeMeaning(
+        "the file is no DICOM file, or a DICOMDIR", "nothing, if it need not be one"
+    ),
     "E_HEADER_UNREADABLE": CodeMeaning("the header cannot be parsed", "export the file again"),
     "E_HEADER_TOO_DEEP": CodeMeaning(
         "sequences are nested deeper than any real file's", "export the file again"
@@ -155,13 +165,39 @@ CODE_MEANINGS: dict[str, CodeMeaning] = {
     "E_PATIENT_MISSING": CodeMeaning(
         "there is no patient id", "fill it in; only where none exists use --unit image"
     ),
+    "E_PATIENT_CONTRADICTS": CodeMeaning(
+        "the label file and the header name different patients",
+        "look whether the line names the right image; give a patient one id",
+    ),
+    "W_PATIENT_RENAMED": CodeMeaning(
+        "no patient id of the label file is one of the headers",
+        "use one kind of id in all cohorts: splits, exclusions and the privacy budget go by it",
+    ),
     "E_SPLIT_VALUE": CodeMeaning("a word in the split column that nobody knows", "map it"),
     "E_PATIENT_IN_TWO_SPLITS": CodeMeaning(
         "a patient's images are in more than one split; all are left out", "give one split"
     ),
     "E_SPLIT_MOVED": CodeMeaning(
-        "a patient who was in training would move to validation or test",
-        "leave the patient in training",
+        "a patient would move from training to validation or test, or from validation to test",
+        "leave the patient where the first snapshot had it",
+    ),
+    # --- a DICOMweb server ---
+    "E_SERVER_UNREACHABLE": CodeMeaning(
+        "the DICOMweb server does not answer, or not in time", "check url, proxy and the server"
+    ),
+    "E_SERVER_CERTIFICATE": CodeMeaning(
+        "the server's certificate is not trusted", "name its authority as ca_file"
+    ),
+    "E_SERVER_REFUSED": CodeMeaning(
+        "the server refuses access", "check user, secret_file and the account's rights"
+    ),
+    "E_SERVER_NOT_FOUND": CodeMeaning("the server knows no such place", "check url"),
+    "E_SERVER_ANSWER": CodeMeaning(
+        "the server's answer cannot be used", "look into the server's log"
+    ),
+    "E_SERVER_TOO_LARGE": CodeMeaning(
+        "the server sends more than allowed",
+        "raise max_instance_bytes or temporary_quota_bytes if it is meant to be",
     ),
     # --- the whole cohort ---
     "E_COHORT_EMPTY": CodeMeaning("no usable case is left", "see the other codes"),

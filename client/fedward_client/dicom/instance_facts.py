@@ -16,12 +16,15 @@ class InstanceFacts:
         locator: Where it lies: path relative to the store's root, with '/'.
         size_bytes: Of the file; 0 where only a server knows it.
         modified_ns: Of the file; 0 where it comes from a server.
-        person_key: Pseudonym of name, birth date and sex, normalised; "" where the name is missing.
-        referenced_series: Series that a SEG or RTSTRUCT refers to.
+        person_key: Pseudonym of name, birth date and sex, normalised; "" where name or birth date
+            is missing.
+        number_of_frames: 1 where the header does not say, 0 where it says what cannot be.
+        referenced_series: Series that a SEG or RTSTRUCT refers to; several apart by a backslash.
         image_position_mm: ImagePositionPatient, 3 numbers.
         image_orientation: ImageOrientationPatient, 6 direction cosines.
         pixel_spacing_mm: Between rows, then columns; ImagerPixelSpacing where alone.
-        phase: What tells phases, echoes and b-values apart, as one text; "" where nothing does.
+        phase: What can tell phases, echoes and b-values at one place apart, as `echo=2;b=800`; ""
+            where nothing does. Trigger time and acquisition number may differ in one phase too.
     """
 
     locator: str = field(repr=False)

@@ -1,0 +1,201 @@
+"""Decoding in processes of its own: a file that kills, stalls or fills its decoder costs itself.
+
+Workers are fresh interpreters (`decode_worker`) that stay for many orders, are replaced when one
+goes wrong, and end with this process. What they send is checked before memory is given to it.
+"""
+
+import os
+import queue
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from fedward_client.cohorts.source import E_IMAGE_UNREADABLE, UnusableCaseError
+from fedward_client.dicom.decode_process import (
+    E_DECODER_CRASHED,
+    E_DECODER_MEMORY,
+    DecodeProcess,
+)
+from fedward_client.dicom.decode_worker import OPERATIONS
+from fedward_client.dicom.decoded import Decoded
+
+__all__ = ["DecodeLimits", "DecodePool", "Decoded"]
+
+# After these the worker's memory may be damaged or used up, which must not cost the next file.
+_SPOILS_WORKER = frozenset({E_IMAGE_UNREADABLE, E_DECODER_MEMORY})
+# What a worker spoilt by an earlier file may give for a good one: a fresh worker is asked again.
+_WORTH_A_FRESH_WORKER = frozenset({E_DECODER_CRASHED, E_DECODER_MEMORY})
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What one order may cost.
+
+    Args:
+        memory_bytes: Address space of a worker, the interpreter's 0.2 GiB included.
+        cpu_seconds: Of an order that names one file.
+        wall_seconds: Likewise; waiting for a disk counts.
+        seconds_per_file: More of both for each file that an order lists.
+        answer_bytes: Of the array.
+    """
+
+    memory_bytes: int = 4 * 1024**3
+    cpu_seconds: float = 60.0
+    wall_seconds: float = 180.0
+    seconds_per_file: float = 2.0
+    answer_bytes: int = 1024**3
+
+
+class DecodePool:
+    """Workers that decode; threads may share a pool, a forked process gets workers of its own.
+
+    Args:
+        num_workers: Orders at the same time.
+        limits: Of each order.
+        operations: Name to `module:function`; a function takes JSON values by name and gives
+            `Decoded`, or raises `UnusableCaseError`.
+    """
+
+    def __init__(
+        self,
+        num_workers: int = 1,
+        limits: DecodeLimits | None = None,
+        *,
+        operations: Mapping[str, str] = OPERATIONS,
+    ) -> None:
+        self._num_workers = num_workers
+        self._limits = limits or DecodeLimits()
+        self._operations = dict(operations)
+        self._begin()
+
+    def run(self, operation: str, **arguments: Any) -> Decoded:
+        """Carry out one order; waits for a worker that is free.
+
+        Raises:
+            UnusableCaseError: The operation's code, `E_DECODER_CRASHED`, `E_DECODER_TIMEOUT` or
+                `E_DECODER_MEMORY`.
+            ConfigurationError: Workers cannot start here.
+        """
+        if operation not in self._operations:
+            raise KeyError(operation)
+        if os.getpid() != self._pid:
+            self._leave_to_parent()
+        idle = self._idle
+        slot = idle.get()
+        try:
+            return self._ask(slot, operation, arguments)
+        finally:
+            idle.put(slot)
+
+    def map(
+        self, orders: Iterable[tuple[str, Mapping[str, Any]]]
+    ) -> Iterator[Decoded | UnusableCaseError]:
+        """Carry out many orders, some ahead of the caller; answers come in the orders' order.
+
+        `orders` is walked in the caller's thread, a little ahead of the answers.
+
+        Raises:
+            ConfigurationError: Workers cannot start here.
+        """
+        with ThreadPoolExecutor(self._num_workers) as threads:
+            ahead: deque[Future[Decoded | UnusableCaseError]] = deque()
+            try:
+                for operation, arguments in orders:
+                    ahead.append(threads.submit(self._outcome, operation, arguments))
+                    if len(ahead) > 2 * self._num_workers:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def close(self) -> None:
+        """End all workers; an order under way ends with a crash. The pool can be used again."""
+        self._finalizer()
+        self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._slots = [_Slot() for _ in range(self._num_workers)]
+        self._idle: queue.LifoQueue[_Slot] = queue.LifoQueue()
+        for slot in self._slots:
+            self._idle.put(slot)
+        self._finalizer = weakref.finalize(self, _end_all, self._slots, self._pid)
+
+    def _leave_to_parent(self) -> None:
+        self._finalizer.detach()
+        for slot in self._slots:
+            if slot.process is not None:
+                slot.process.forget()
+        self._begin()
+
+    def _outcome(self, operation: str, arguments: Mapping[str, Any]) -> Decoded | UnusableCaseError:
+        try:
+            return self.run(operation, **arguments)
+        except UnusableCaseError as problem:
+            return problem
+
+    def _ask(self, slot: "_Slot", operation: str, arguments: Mapping[str, Any]) -> Decoded:
+        while True:
+            process = slot.process
+            if process is None:
+                process = DecodeProcess(self._limits.memory_bytes, self._operations)
+                slot.process = process
+            try:
+                return self._ask_process(process, operation, arguments)
+            except UnusableCaseError as problem:
+                if problem.code in _SPOILS_WORKER or not process.is_alive:
+                    slot.end()
+                if process.num_orders == 1 or problem.code not in _WORTH_A_FRESH_WORKER:
+                    raise
+            except BaseException:
+                slot.end()  # half an answer may be under way
+                raise
+
+    def _ask_process(
+        self, process: DecodeProcess, operation: str, arguments: Mapping[str, Any]
+    ) -> Decoded:
+        limits = self._limits
+        num_files = sum(len(value) for value in arguments.values() if isinstance(value, list))
+        more_seconds = limits.seconds_per_file * num_files
+        return process.ask(
+            operation,
+            arguments,
+            cpu_seconds=limits.cpu_seconds + more_seconds,
+            wall_seconds=limits.wall_seconds + more_seconds,
+            max_bytes=limits.answer_bytes,
+        )
+
+
+@dataclass(eq=False)
+class _Slot:
+    """Place of one worker, started when it is needed."""
+
+    process: DecodeProcess | None = None
+
+    def end(self) -> None:
+        if self.process is not None:
+            self.process.end()
+            self.process = None
+
+
+def _end_all(slots: list[_Slot], pid: int) -> None:
+    if os.getpid() == pid:
+        for slot in slots:
+            slot.end()
