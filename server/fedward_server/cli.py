@@ -4,18 +4,15 @@ Commands import what they need when they run, so `fedward --help` is there at on
 line with a hint under it; `--debug` shows the traceback.
 """
 
-import io
 import math
-import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal
 
 import typer
 
-from fedward_common.errors import FedwardError
+from fedward_common.command_line import CommandLine
 
-STOPPED = 130
 DEFAULT_PARTS = 10
 MAX_SEED = 2**63 - 1
 
@@ -29,10 +26,7 @@ app = typer.Typer(
 )
 job_app = typer.Typer(help="Write and check job files.", no_args_is_help=True)
 app.add_typer(job_app, name="job")
-
-
-class _Debug:
-    on = False
+_COMMAND_LINE = CommandLine(app)
 
 
 def _show_version(value: bool) -> None:
@@ -49,7 +43,7 @@ def _options(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    _Debug.on = debug
+    _COMMAND_LINE.debug = debug
 
 
 @app.command(
@@ -122,6 +116,55 @@ def simulate(
     )
 
 
+@app.command(epilog="Example: fedward phantom --hospitals 3 --patients 40 --quirks --out hospitals")
+def phantom(
+    out: Annotated[Path, typer.Option(help="Folder for the hospitals; new or empty.")],
+    hospitals: Annotated[int, typer.Option(min=1, max=5, help="How many.")] = 3,
+    patients: Annotated[
+        str,
+        typer.Option(metavar="N", help="In each hospital, 10 or more; or one for each: 60,40,24"),
+    ] = "40",
+    kind: Annotated[
+        Literal["chest", "ct", "both"],
+        typer.Option(help="X-ray-like images, CT-like series, or both in one archive."),
+    ] = "chest",
+    image_size: Annotated[
+        int, typer.Option(min=32, max=2048, help="Pixels along each side of a picture.")
+    ] = 64,
+    quirks: Annotated[
+        bool, typer.Option("--quirks", help="Add every fault that `cohort check` must find.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of everything random.")] = 0,
+    json_: Annotated[bool, typer.Option("--json", help="Print what was made on stdout.")] = False,
+) -> None:
+    """Make DICOM hospitals that Fedward draws itself, with lesions, masks and label files."""
+    from fedward_server.simulation.phantom_command import PhantomOptions, run_phantom
+
+    run_phantom(
+        PhantomOptions(out, hospitals, patients, kind, image_size, quirks, seed), json_output=json_
+    )
+
+
+@app.command(
+    epilog="Example: fedward dicomize examples/pneumonia.toml "
+    "--cohorts examples/pneumonia.cohorts.toml --data-root DATA --out dicom/pneumonia"
+)
+def dicomize(
+    job: Annotated[Path, typer.Argument(help="The job file.", show_default=False)],
+    cohorts: Annotated[Path, typer.Option(help="Which data each hospital holds.")],
+    out: Annotated[Path, typer.Option(help="Folder for the hospitals; new or empty.")],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder that the cohorts' paths are relative to.  [default: theirs]"),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print what was made on stdout.")] = False,
+) -> None:
+    """Wrap arrays, pictures and volumes into DICOM hospitals, ready to be registered."""
+    from fedward_server.simulation.dicomize_command import run_dicomize
+
+    run_dicomize(job, cohorts, data_root, out, json_output=json_)
+
+
 @app.command(epilog="Example: fedward demo --out demo-out")
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo leaves.")] = Path(
@@ -138,7 +181,9 @@ def demo(
 @job_app.command("new", epilog="Example: fedward job new my-job.toml --task segmentation")
 def job_new(
     file: Annotated[Path, typer.Argument(help="Where to write it.", show_default=False)],
-    task: Annotated[str, typer.Option(help="classification or segmentation")] = "classification",
+    task: Annotated[str, typer.Option(help="classification, multi-label or segmentation")] = (
+        "classification"
+    ),
 ) -> None:
     """Write a commented job file to begin from."""
     from fedward_server.job_command import write_new_job
@@ -201,29 +246,4 @@ def _overrides(values: list[str] | None) -> list[str]:
 
 def main() -> None:
     """Run the command line; whatever goes wrong is one line and a hint."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # for a terminal without a letter
-    try:
-        app()
-    except FedwardError as error:
-        _end(error, str(error), error.hint, error.exit_code)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        _end(error, f"{place}{error.strerror or error}", "check that path and its permissions", 1)
-    except UnicodeError as error:
-        hint = "a file or path is not UTF-8; set LC_ALL=C.UTF-8"
-        _end(error, f"text cannot be read or written: {error.reason}"
-             if isinstance(error, UnicodeDecodeError | UnicodeEncodeError)
-             else str(error), hint, 1)  # fmt: skip
-    except KeyboardInterrupt as interrupt:
-        _end(interrupt, "stopped", "nothing was begun", STOPPED)
-
-
-def _end(error: BaseException, message: str, hint: str, exit_code: int) -> NoReturn:
-    if _Debug.on:
-        raise error
-    typer.echo(f"error: {message}", err=True)
-    if hint:
-        typer.echo(f"hint: {hint}", err=True)
-    sys.exit(exit_code)
+    _COMMAND_LINE.run()

@@ -4,13 +4,17 @@ The server never imports the client; a simulation has both on one machine and sa
 """
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward_common.job.job_file import Job
+
 _MODULE = "fedward_client.local_simulation"
+_DICOMIZING = "fedward_client.dicomizing.dicomize"
 _EXAMPLES = "fedward_client.training.examples"
 
 
@@ -59,9 +63,29 @@ class ExampleSide(Protocol):
         ...
 
 
+class DicomizingSide(Protocol):
+    """What `fedward dicomize` asks of the client package, which reads the images."""
+
+    def dicomize(
+        self,
+        cohorts_table: object,
+        data_root: Path,
+        job: Job,
+        out: Path,
+        progress: Callable[[str, int, int], None],
+    ) -> list[dict[str, Any]]:
+        """Write every site as a DICOM hospital; say what was made of each."""
+        ...
+
+
 def site_side() -> SiteSide:
     """Load the client's half of a simulation."""
     return cast(SiteSide, importlib.import_module(_MODULE))
+
+
+def dicomizing_side() -> DicomizingSide:
+    """Load the client's half of `fedward dicomize`."""
+    return cast(DicomizingSide, importlib.import_module(_DICOMIZING))
 
 
 def example_side() -> ExampleSide:

@@ -1,0 +1,1 @@
+"""Arrays, pictures and volumes of a manifest wrapped into DICOM, for researchers."""

@@ -1,0 +1,56 @@
+"""How every command line of Fedward ends: an error is one line with a hint under it.
+
+No traceback is shown unless `--debug` asked for one.
+"""
+
+import io
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from fedward_common.errors import FedwardError
+
+STOPPED = 130
+
+
+class CommandLine:
+    """One command of the console.
+
+    Args:
+        app: Reads `sys.argv` and runs the command that it names.
+    """
+
+    def __init__(self, app: Callable[[], object]) -> None:
+        self._app = app
+        self.debug = False
+
+    def run(self) -> None:
+        """Run the command; whatever goes wrong is one line, a hint and an exit code."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # for a terminal without a letter
+        try:
+            self._app()
+        except FedwardError as error:
+            self._end(error, str(error), error.hint, error.exit_code)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            hint = "check that path and its permissions"
+            self._end(error, f"{place}{error.strerror or error}", hint, 1)
+        except UnicodeError as error:
+            self._end(error, _words_of(error), "a file or path is not UTF-8; set LC_ALL=C.UTF-8", 1)
+        except KeyboardInterrupt as interrupt:
+            self._end(interrupt, "stopped", "nothing was begun", STOPPED)
+
+    def _end(self, error: BaseException, message: str, hint: str, exit_code: int) -> NoReturn:
+        if self.debug:
+            raise error
+        sys.stdout.flush()
+        sys.stderr.write(f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
+        sys.exit(exit_code)
+
+
+def _words_of(error: UnicodeError) -> str:
+    if isinstance(error, UnicodeDecodeError | UnicodeEncodeError):
+        return f"text cannot be read or written: {error.reason}"  # its own words quote the text
+    return str(error)
