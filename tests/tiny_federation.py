@@ -107,7 +107,8 @@ def write_site(
     masks = np.stack([p.mask for p in pictures]) if pictures else np.zeros(shape, np.uint8)
     np.savez(folder / f"{site}.npz", images=images, masks=masks)
     with (folder / f"{site}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["file", "mask", "label", "patient", "split"])
+        cells = list(pictures[0].row) if pictures else ["label", "patient", "split"]
+        writer = csv.DictWriter(file, ["file", "mask", *cells])
         writer.writeheader()
         for number, picture in enumerate(pictures):
             place = {"file": f"images[{number}]", "mask": f"masks[{number}]"}

@@ -2,11 +2,13 @@
 
 ```
 site.toml           the site's name and consortium
-cohorts/NAME.toml   registered cohorts
+cohorts/NAME/       a registered cohort and its snapshots (`cohort_folder`)
+cohorts/NAME.toml   a cohort that is a list of files
 trust/              public key of the coordinator; own signing key (0600)
 split.key           key of the patient split; the same patient always falls into the same split
-runs/RUN/           accepted manifest of a run
-cache/              decoded job views
+excluded_patients.json  who was taken out of every cohort
+runs/RUN/           accepted manifest of a run, and the snapshots it goes on with
+cache/              decoded job views; cache/native/ has what they are made from (`native_cache`)
 reports/            what was excluded, for the site's own eyes
 ```
 Nothing here is ever sent.
@@ -71,7 +73,12 @@ class SiteHome:
 
     def pseudonym_key(self) -> bytes:
         """Give the 32-byte key of the pseudonyms; it follows from the split key."""
-        return hmac.new(self.split_key(), b"fedward pseudonym key v1", hashlib.sha256).digest()
+        return pseudonym_key_of(self.split_key())
+
+
+def pseudonym_key_of(split_key: bytes) -> bytes:
+    """Give the key of the pseudonyms of the site that has this split key."""
+    return hmac.new(split_key, b"fedward pseudonym key v1", hashlib.sha256).digest()
 
 
 def create_site_home(folder: Path, *, split_key: bytes) -> SiteHome:

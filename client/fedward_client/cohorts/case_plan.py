@@ -14,6 +14,7 @@ from fedward_client.cohorts.source import (
     Case,
     CohortSource,
     Exclusion,
+    Label,
     Split,
     Unit,
 )
@@ -57,10 +58,10 @@ def plan_cases(
     for number, (table, source) in enumerate(zip(settings, sources, strict=True)):
         listed = source.cases()
         excluded += [(number, exclusion) for exclusion in listed.exclusions]
-        scope = _scope_of(table, settings)
+        scope = _scope_of(source.unit, table, settings)
         for case in listed.cases:
             placed, split = with_split(case, split_key, fractions)
-            key = _unit_key(table.unit, scope, case.patient, split_key)
+            key = _unit_key(source.unit, scope, case.patient, split_key)
             planned.append(PlannedCase(number, placed, split, key))
     whole, torn = _without_torn_patients(planned, sources)
     kept = _of_this_part(whole, settings)
@@ -90,7 +91,7 @@ def _of_this_part(
     planned: list[PlannedCase], settings: Sequence[SourceSettings]
 ) -> list[PlannedCase]:
     """Keep the patients of a simulated site's part; a patient's first label decides for all."""
-    label_of: dict[bytes, int | None] = {}
+    label_of: dict[bytes, Label] = {}
     for one in planned:
         label_of.setdefault(one.unit_key, one.case.label)
     return [
@@ -115,15 +116,16 @@ def _without_torn_patients(
     return [p for p in planned if p.unit_key not in torn], excluded
 
 
-def _scope_of(table: SourceSettings, settings: Sequence[SourceSettings]) -> str:
+def _scope_of(unit: Unit, table: SourceSettings, settings: Sequence[SourceSettings]) -> str:
     """Say within what a name is unique: an image's within its file, a patient's at a hospital.
 
-    A file counts by its place in the cohort, not by its path: patients are numbered by their keys,
-    so moved data would else be trained on in another order.
+    A file or a registered cohort counts by its place among the sources, not by its path: patients
+    are numbered by their keys, so moved data would else be trained on in another order.
     """
-    if table.unit != "image":
+    if unit != "image":
         return table.patient_namespace
-    return str(next(n for n, other in enumerate(settings) if other.path == table.path))
+    places = [(other.path, other.cohort.partition("@")[0]) for other in settings]
+    return str(places.index((table.path, table.cohort.partition("@")[0])))
 
 
 def _unit_key(unit: Unit, scope: str, patient: str, split_key: bytes) -> bytes:

@@ -20,7 +20,7 @@ from fedward_common.errors import ConfigurationError
 from fedward_common.identities import SiteId, parse_site_ids
 from fedward_common.settings import from_table, read_toml
 
-SourceKind = Literal["arrays", "image-archive", "volumes", "dicom-folder"]
+SourceKind = Literal["arrays", "image-archive", "volumes", "dicom-folder", "registered"]
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,23 @@ class ColumnsSection:
     """`columns`: which manifest column holds what; None takes the usual name.
 
     A column named here must exist. `split = ""` ignores a split column, so that the keyed hash of
-    the patient decides.
+    the patient decides. `labels` gives the column of a class of a multi-label task, where it has
+    another name than the class.
     """
 
     image: str | None = None
     mask: str | None = None
     label: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     patient: str | None = None
     split: str | None = None
+
+
+_KEY_HINTS = {
+    "path": "name a file or folder",
+    "manifest": "name a file or folder",
+    "cohort": "name the registered cohort, as NAME or NAME@3",
+}
 
 
 @dataclass(frozen=True)
@@ -44,13 +53,16 @@ class SourceSettings:
 
     Args:
         source: The kind of files.
-        path: The .npz, the .zip or the folder.
-        manifest: The CSV file that lists the images.
+        path: The .npz, the .zip or the folder; the site's home where the cohort is registered.
+        manifest: The CSV file that lists the images; "" where the cohort is registered.
+        cohort: The registered cohort, NAME for its newest snapshot or NAME@k; else "".
         filter: Manifest column = value; all must match.
-        unit: What the patient column stands for; with "image" every image is a unit of its own.
+        unit: What the patient column stands for; with "image" every image is a unit of its own. A
+            registered cohort has a unit of its own, and this one counts for nothing.
         columns: Names of the manifest's columns.
-        labels: Value -> class name, class id or "exclude". In segmentation the values are those
-            of the mask, and 0 is the background unless listed.
+        labels: Value -> class name, class id, "exclude" or "not annotated". In segmentation the
+            values are those of the mask, and 0 is the background unless listed; in a multi-label
+            task 1, 0, "present" or "absent" stand in place of a class.
         splits: Value -> split, beside the usual words.
         max_excluded_share: Above this share of unusable cases the cohort is refused.
         patient_namespace: Where the sources of several hospitals are pooled, the hospital: the
@@ -60,7 +72,8 @@ class SourceSettings:
 
     source: SourceKind
     path: str
-    manifest: str
+    manifest: str = ""
+    cohort: str = ""
     filter: Mapping[str, str | int] = field(default_factory=dict)
     unit: Unit = "patient"
     columns: ColumnsSection = field(default_factory=ColumnsSection)
@@ -71,12 +84,32 @@ class SourceSettings:
     partition: PartitionSection | None = None
 
     def __post_init__(self) -> None:
-        for key in ("path", "manifest"):
-            if not getattr(self, key).strip():
-                raise ConfigurationError(f"{key} is empty", hint="name a file or folder")
+        self._require_keys()
         if not 0 <= self.max_excluded_share <= 1:
             raise ConfigurationError(
                 f"max_excluded_share is {self.max_excluded_share}", hint="a share from 0 to 1"
+            )
+
+    def _require_keys(self) -> None:
+        registered = self.source == "registered"
+        for key in ("path", "cohort" if registered else "manifest"):
+            if not getattr(self, key).strip():
+                raise ConfigurationError(f"{key} is empty", hint=_KEY_HINTS[key])
+        default = ColumnsSection()
+        unread: Mapping[str, bool] = {
+            "manifest": registered and bool(self.manifest),
+            "filter": registered and bool(self.filter),
+            "columns": registered and self.columns != default,
+            "labels": registered and bool(self.labels),
+            "splits": registered and bool(self.splits),
+            "cohort": not registered and bool(self.cohort),
+        }
+        for key in (key for key, is_unread in unread.items() if is_unread):
+            raise ConfigurationError(
+                f"{key} is not for source = {self.source!r}",
+                hint="a registered cohort knows its labels and splits; leave the key out"
+                if registered
+                else 'only source = "registered" has a cohort; leave the key out',
             )
 
     def placed_below(self, data_root: Path, where: str = "") -> "SourceSettings":
@@ -89,7 +122,8 @@ class SourceSettings:
         return dataclasses.replace(
             self,
             path=str(placed_below(data_root, self.path, f"{prefix}path")),
-            manifest=str(placed_below(data_root, self.manifest, f"{prefix}manifest")),
+            manifest=self.manifest
+            and str(placed_below(data_root, self.manifest, f"{prefix}manifest")),
         )
 
 
@@ -166,7 +200,7 @@ def _require_absolute(path: Path, sources: Sequence[SourceSettings]) -> None:
         raise ConfigurationError(f"{path}: the cohort has no source", hint="add [[source]]")
     for source in sources:
         for key, value in (("path", source.path), ("manifest", source.manifest)):
-            if not Path(value).is_absolute():
+            if value and not Path(value).is_absolute():
                 raise ConfigurationError(
                     f"{path}: {key} is {value!r}", hint="a registered cohort has absolute paths"
                 )
@@ -179,7 +213,7 @@ def _toml_of(source: SourceSettings) -> str:
     lines = ["[[source]]", *_toml_lines(scalars)]
     for key, value in table.items():
         if isinstance(value, Mapping):
-            inner = _toml_lines({k: v for k, v in value.items() if v is not None})
+            inner = _toml_lines({k: v for k, v in value.items() if v not in ({}, None)})
             lines += [f"[source.{key}]", *inner] if inner else []
     return "\n".join([*lines, ""])
 
@@ -188,7 +222,9 @@ def _toml_lines(table: Mapping[str, Any]) -> list[str]:
     return [f"{_toml_text(key)} = {_toml_value(value)}" for key, value in table.items()]
 
 
-def _toml_value(value: str | int | float) -> str:
+def _toml_value(value: str | int | float | Mapping[str, str]) -> str:
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(_toml_lines(value))} }}"
     return _toml_text(value) if isinstance(value, str) else repr(value)
 
 

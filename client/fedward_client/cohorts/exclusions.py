@@ -8,10 +8,13 @@ from fedward_client.cohorts.source import (
     E_COHORT_EMPTY,
     E_TOO_MANY_EXCLUDED,
     EXCLUDED_BY_LABEL,
+    EXCLUDED_BY_REQUEST,
 )
 from fedward_common.errors import CohortError
 
 MAX_LINES_KEPT = 20
+
+_WANTED = (EXCLUDED_BY_LABEL, EXCLUDED_BY_REQUEST)
 
 
 @dataclass
@@ -36,7 +39,7 @@ class ExclusionTally:
     def exclude(self, source: int, code: str, line: int) -> None:
         """Count one case out; the first 20 lines of each code are kept for the site's own eyes."""
         self.counts[code] = self.counts.get(code, 0) + 1
-        by_kind = self._wanted if code == EXCLUDED_BY_LABEL else self._unusable
+        by_kind = self._wanted if code in _WANTED else self._unusable
         by_kind[source] = by_kind.get(source, 0) + 1
         kept = self.lines.setdefault(code, [])
         if len(kept) < MAX_LINES_KEPT:
@@ -45,7 +48,7 @@ class ExclusionTally:
     def require_usable(self) -> None:
         """Check that something is left, and of every source enough.
 
-        Cases that the labels table excludes by name are wanted so, and count neither way.
+        Cases that a person excluded, by the labels table or by patient, count neither way.
 
         Raises:
             CohortError: `E_COHORT_EMPTY` or `E_TOO_MANY_EXCLUDED`.
@@ -61,9 +64,9 @@ class ExclusionTally:
             bad = self._unusable.get(source, 0)
             num_cases = self._listed.get(source, 0) - self._wanted.get(source, 0)
             if bad > settings.max_excluded_share * num_cases:
+                named = settings.manifest or settings.cohort
                 raise CohortError(
-                    f"{settings.manifest}: {bad} of {num_cases} cases cannot be used; "
-                    f"{self._told()}",
+                    f"{named}: {bad} of {num_cases} cases cannot be used; {self._told()}",
                     hint="correct these lines, or raise max_excluded_share = "
                     f"{settings.max_excluded_share} of this source",
                     code=E_TOO_MANY_EXCLUDED,

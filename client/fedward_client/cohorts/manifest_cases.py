@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedward_client.cohorts.cohort_file import SourceSettings
+from fedward_client.cohorts.cohort_file import ColumnsSection, SourceSettings
 from fedward_client.cohorts.labels import LabelMap
 from fedward_client.cohorts.manifest_csv import Manifest, ManifestRow, read_manifest
 from fedward_client.cohorts.source import (
@@ -14,6 +14,7 @@ from fedward_client.cohorts.source import (
     Case,
     CaseList,
     Exclusion,
+    Label,
     Split,
     Unit,
     UnusableCaseError,
@@ -21,7 +22,7 @@ from fedward_client.cohorts.source import (
 from fedward_common.errors import ConfigurationError
 from fedward_common.job.job_file import TaskSection
 
-_USUAL_SPLITS: Mapping[str, Split] = {
+USUAL_SPLITS: Mapping[str, Split] = {
     "train": "train",
     "training": "train",
     "val": "validation",
@@ -33,11 +34,14 @@ _USUAL_SPLITS: Mapping[str, Split] = {
 
 @dataclass(frozen=True)
 class CaseColumns:
-    """The manifest's columns that this task uses; None where there is none."""
+    """The manifest's columns that this task uses; None where there is none.
+
+    `labels` has none in segmentation, one for each class of a multi-label task, else one.
+    """
 
     image: str
     mask: str | None
-    label: str | None
+    labels: tuple[str, ...]
     patient: str | None
     split: str | None
 
@@ -49,6 +53,7 @@ class CaseTable:
     manifest: Manifest
     columns: CaseColumns
     labels: LabelMap
+    multi_label: bool
     splits: Mapping[str, Split]
     unit: Unit
 
@@ -86,7 +91,7 @@ class CaseTable:
         patient_in_header: Callable[[str], str] | None,
     ) -> Case:
         columns = self.columns
-        label = None if columns.label is None else self.labels.class_of(row.cells[columns.label])
+        label = self._label(row)
         split = None if columns.split is None else self._split(row.cells[columns.split])
         image = row.cells[columns.image]
         mask = None if columns.mask is None else row.cells[columns.mask]
@@ -97,10 +102,16 @@ class CaseTable:
         patient = self._patient(row, image, patient_in_header)
         return Case(patient, label, split, image, mask, row.line)
 
+    def _label(self, row: ManifestRow) -> Label:
+        found = self.labels.labels_of_cells(row.cells[name] for name in self.columns.labels)
+        if self.multi_label:
+            return found
+        return found[0] if found else None
+
     def _split(self, value: str) -> Split | None:
         if not value:
             return None
-        split = self.splits.get(value) or _USUAL_SPLITS.get(value)
+        split = self.splits.get(value) or USUAL_SPLITS.get(value)
         if split is None:
             raise UnusableCaseError(E_SPLIT_VALUE)
         return split
@@ -115,6 +126,21 @@ class CaseTable:
         if not patient:
             raise UnusableCaseError(E_PATIENT_MISSING)
         return patient
+
+
+def label_columns(columns: ColumnsSection, task: TaskSection) -> tuple[str, ...]:
+    """Give the column of each class of a multi-label task, by default the one of its name.
+
+    Raises:
+        ConfigurationError: `columns.labels` names a class that the task does not have.
+    """
+    unknown = [name for name in columns.labels if name not in task.class_names]
+    if unknown:
+        names = ", ".join(repr(name) for name in task.class_names)
+        raise ConfigurationError(
+            f"columns.labels.{unknown[0]} is for no class of the task", hint=f"one of: {names}"
+        )
+    return tuple(columns.labels.get(name, name) for name in task.class_names)
 
 
 def read_case_table(
@@ -139,13 +165,17 @@ def read_case_table(
     columns = CaseColumns(
         image=finder.image(usual_image_columns),
         mask=finder.needed(settings.columns.mask or "mask", "masks") if segmentation else None,
-        label=None if segmentation else finder.needed(settings.columns.label or "label", "labels"),
+        labels=() if segmentation else finder.labels(task),
         patient=finder.patient(patient),
         split=finder.optional(settings.columns.split, "split"),
     )
-    labels = LabelMap(settings.labels, task)
     return CaseTable(
-        manifest.where(settings.filter), columns, labels, settings.splits, settings.unit
+        manifest.where(settings.filter),
+        columns,
+        LabelMap(settings.labels, task),
+        task.multi_label,
+        settings.splits,
+        settings.unit,
     )
 
 
@@ -165,6 +195,15 @@ class _ColumnFinder:
     def image(self, usual: tuple[str, ...]) -> str:
         present = [name for name in usual if name in self.manifest.columns]
         return self.needed(self.settings.columns.image or (present or list(usual))[0], "images")
+
+    def labels(self, task: TaskSection) -> tuple[str, ...]:
+        columns = self.settings.columns
+        if not task.multi_label:
+            return (self.needed(columns.label or "label", "labels"),)
+        return tuple(
+            self.needed(name, f"the class {task_class!r}")
+            for task_class, name in zip(task.class_names, label_columns(columns, task), strict=True)
+        )
 
     def patient(self, name: str | None) -> str | None:
         if self.settings.unit == "image":

@@ -24,6 +24,10 @@ def open_source(settings: SourceSettings, task: TaskSection, data: DataSection) 
         from fedward_client.cohorts.volume_source import VolumeSource
 
         return VolumeSource(settings, task, data)
+    if settings.source == "registered":
+        from fedward_client.cohorts.registered.registered_source import RegisteredSource
+
+        return RegisteredSource(settings, task, data)
     from fedward_client.cohorts.dicom_source import DicomSource
 
     return DicomSource(settings, task, data)

@@ -10,6 +10,7 @@ import bisect
 import functools
 from dataclasses import dataclass
 
+from fedward_client.cohorts.source import Label
 from fedward_common.errors import ConfigurationError
 from fedward_common.randomness import derive_seed
 
@@ -41,12 +42,13 @@ class PartitionSection:
             )
 
 
-def part_of_patient(unit_key: bytes, label: int | None, section: PartitionSection) -> int:
+def part_of_patient(unit_key: bytes, label: Label, section: PartitionSection) -> int:
     """Give the number of the part a patient belongs to.
 
     Args:
         unit_key: Keyed hash of the patient, at least 16 bytes; its last 8 decide.
-        label: Class of the patient; None where masks are the labels, so only sizes differ.
+        label: Class of the patient, in a multi-label task its combination of findings; None where
+            masks are the labels, so only sizes differ.
         section: The partition; its `site` plays no part.
     """
     bounds = _bounds(label, section.num_sites, section.alpha, section.seed)
@@ -55,7 +57,7 @@ def part_of_patient(unit_key: bytes, label: int | None, section: PartitionSectio
 
 
 @functools.lru_cache(maxsize=1024)
-def _bounds(label: int | None, num_sites: int, alpha: float, seed: int) -> list[float]:
+def _bounds(label: Label, num_sites: int, alpha: float, seed: int) -> list[float]:
     import numpy as np
 
     generator = np.random.default_rng(derive_seed(seed, "partition", str(label)))

@@ -114,6 +114,25 @@ def fit_mask(mask: NDArray[np.uint8], data: DataSection) -> NDArray[np.uint8]:
     return np.ascontiguousarray(fitted, dtype=np.uint8)
 
 
+def undo_fit(
+    fitted: NDArray[np.float32], size: Sequence[int], data: DataSection, padding: float
+) -> NDArray[np.float32]:
+    """Bring one channel of a model's answer back to the size its image had before `fit_image`.
+
+    Args:
+        fitted: Shape (*data.image_size).
+        size: Of the image, before.
+        data: The job's data section.
+        padding: What stands where the image was cropped away.
+
+    Returns:
+        Shape (*size), interpolated linearly, or padded and cropped.
+    """
+    if data.fit == "crop-or-pad":
+        return np.asarray(_crop_or_pad(fitted, size, padding), dtype=np.float32)
+    return np.asarray(_resize(fitted, size, linear=True), dtype=np.float32)
+
+
 def _resize(array: NDArray[Any], size: Sequence[int], *, linear: bool) -> NDArray[Any]:
     """Resample one channel so that its outer edges, not its outer centres, stay where they are."""
     import SimpleITK

@@ -23,6 +23,8 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 Unit = Literal["patient", "lesion", "image"]
 
+Label: TypeAlias = int | tuple[int, ...] | None
+
 E_FILE_NOT_FOUND = "E_FILE_NOT_FOUND"
 E_IMAGE_SHAPE = "E_IMAGE_SHAPE"
 E_IMAGE_TOO_LARGE = "E_IMAGE_TOO_LARGE"
@@ -39,6 +41,7 @@ E_PATIENT_IN_TWO_SPLITS = "E_PATIENT_IN_TWO_SPLITS"
 E_PATIENT_MISSING = "E_PATIENT_MISSING"
 E_SPLIT_VALUE = "E_SPLIT_VALUE"
 EXCLUDED_BY_LABEL = "EXCLUDED_BY_LABEL"  # the cohort file says "exclude": wanted, no error
+EXCLUDED_BY_REQUEST = "EXCLUDED_BY_REQUEST"  # consent was withdrawn: wanted, no error
 
 E_COHORT_EMPTY = "E_COHORT_EMPTY"
 E_SOURCE_UNREADABLE = "E_SOURCE_UNREADABLE"
@@ -58,7 +61,8 @@ class Case:
 
     Args:
         patient: The privacy unit's id; the image's own locator where the unit is the image.
-        label: Class id; None where the task is segmentation.
+        label: Class id or `NOT_ANNOTATED`; in a multi-label task 1, 0 or `NOT_ANNOTATED` for each
+            class; None where the task is segmentation.
         split: As the manifest says; None where the keyed hash of the patient decides.
         image: Where the source finds the pixels.
         mask: Where it finds the mask, if the manifest names one.
@@ -66,7 +70,7 @@ class Case:
     """
 
     patient: str = field(repr=False)
-    label: int | None
+    label: Label
     split: Split | None
     image: str = field(repr=False)
     mask: str | None = field(repr=False)

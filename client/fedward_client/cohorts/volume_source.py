@@ -41,6 +41,9 @@ from fedward_common.job.job_file import DataSection, TaskSection
 
 if TYPE_CHECKING:
     from fedward_client.cohorts.source import FloatImage, IntegerMask
+    from fedward_common.dicom_writing.volumes import Vector3, VolumeGeometry
+
+E_NO_GEOMETRY = "E_NO_GEOMETRY"
 
 _MAX_DIRECTION_ERROR = 1e-2  # cosines; about half a degree
 _MAX_SPACING_ERROR = 1e-2  # share of the spacing
@@ -102,34 +105,64 @@ class VolumeSource:
             raise UnusableCaseError(E_MASK_GEOMETRY)
         return whole_numbers(_pixels(mask, E_MASK_UNREADABLE, like=image), self._spatial_dims)
 
+    def geometry_of(self, case: Case) -> "VolumeGeometry":
+        """Say where the array of `read_image` lies in the patient; three dimensions only.
+
+        Raises:
+            UnusableCaseError: `E_NO_GEOMETRY`: its directions are not at right angles.
+        """
+        from fedward_common.dicom_writing.volumes import VolumeGeometry
+
+        x, y, z, spacing, origin = _lps_geometry(self._open(case.image, E_IMAGE_UNREADABLE))
+        try:
+            return VolumeGeometry((spacing[2], spacing[1], spacing[0]), origin, (x, y, z))
+        except ValueError:
+            raise UnusableCaseError(E_NO_GEOMETRY) from None
+
     def close(self) -> None:
         """Nothing is held open."""
 
     def _open(self, locator: str, unreadable: str) -> Any:
-        """Read a header and check that what it promises is there and bearable."""
-        import SimpleITK
+        return open_volume(existing_file_inside(self._folder, locator), self._folder, unreadable)
 
-        path = existing_file_inside(self._folder, locator)
-        image_io = image_io_of(path)
-        if image_io is None:
-            raise UnusableCaseError(unreadable)
-        detached_data_file(path, self._folder, unreadable)
-        SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # texts of readers stay unseen
-        reader = SimpleITK.ImageFileReader()
-        reader.SetImageIO(image_io)
-        reader.SetFileName(str(path))
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError:
-            raise UnusableCaseError(unreadable) from None
-        if reader.GetDimension() not in (2, 3):
-            raise UnusableCaseError(E_IMAGE_SHAPE)
-        num_values = int(np.prod(reader.GetSize(), dtype=object)) * reader.GetNumberOfComponents()
-        if num_values > MAX_VALUES:
-            raise UnusableCaseError(E_IMAGE_TOO_LARGE)
-        if image_io == "NiftiImageIO":
-            require_whole_nifti(path, num_values * _stored_value_bytes(reader), unreadable)
-        return reader
+
+def open_volume(path: Path, folder: Path, unreadable: str) -> Any:
+    """Read a header and check that what it promises is there and bearable.
+
+    Args:
+        path: A file with an ending of `volume_files.IMAGE_IO_OF_SUFFIX`, inside `folder`.
+        folder: Already resolved; a file that holds the pixels apart must lie in it too.
+        unreadable: Code for a file that cannot be read.
+
+    Returns:
+        SimpleITK's reader of a 2-D or 3-D image; no pixel is read yet.
+
+    Raises:
+        UnusableCaseError: `unreadable`, `E_IMAGE_SHAPE`, `E_IMAGE_TOO_LARGE`, or what is wrong
+            with the path of the pixels.
+    """
+    import SimpleITK
+
+    image_io = image_io_of(path)
+    if image_io is None:
+        raise UnusableCaseError(unreadable)
+    detached_data_file(path, folder, unreadable)
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # texts of readers stay unseen
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO(image_io)
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        raise UnusableCaseError(unreadable) from None
+    if reader.GetDimension() not in (2, 3):
+        raise UnusableCaseError(E_IMAGE_SHAPE)
+    num_values = int(np.prod(reader.GetSize(), dtype=object)) * reader.GetNumberOfComponents()
+    if num_values > MAX_VALUES:
+        raise UnusableCaseError(E_IMAGE_TOO_LARGE)
+    if image_io == "NiftiImageIO":
+        require_whole_nifti(path, num_values * _stored_value_bytes(reader), unreadable)
+    return reader
 
 
 def _stored_value_bytes(reader: Any) -> int:
@@ -154,6 +187,19 @@ def _pixels(reader: Any, unreadable: str, like: Any = None) -> NDArray[Any]:
         return np.asarray(SimpleITK.GetArrayFromImage(image))
     except (RuntimeError, MemoryError, ValueError):
         raise UnusableCaseError(unreadable) from None
+
+
+def _lps_geometry(reader: Any) -> "tuple[Vector3, Vector3, Vector3, Vector3, Vector3]":
+    """Give the directions of columns, rows and slices, spacings in this order, and the origin."""
+    import SimpleITK
+
+    image = SimpleITK.Image(reader.GetSize(), SimpleITK.sitkUInt8)
+    image.SetSpacing(reader.GetSpacing())
+    image.SetOrigin(reader.GetOrigin())
+    image.SetDirection(reader.GetDirection())
+    image = SimpleITK.DICOMOrient(image, "LPS")
+    x, y, z = np.asarray(image.GetDirection()).reshape(3, 3).T.tolist()
+    return tuple(x), tuple(y), tuple(z), tuple(image.GetSpacing()), tuple(image.GetOrigin())
 
 
 def _has_default_geometry(reader: Any) -> bool:

@@ -2,7 +2,9 @@
 
 Everything that decides is read from the home folder, which only the hospital writes; an accepted
 manifest is stored there before the acceptance leaves, so any process of the site can go on with the
-run. What is kept in memory is only faster to reach: the decoded job view and the network.
+run: with the snapshots it was accepted with, however many are made since. What is kept in memory is
+only faster to reach: the decoded job view and the network. Patients who were excluded are left out
+of each message's work from the moment the site's list names them.
 """
 
 import functools
@@ -10,13 +12,20 @@ import json
 import logging
 import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedward_client.cohorts.cohort_file import read_cohort_file
+from fedward_client.cohorts.cohort_file import SourceSettings
 from fedward_client.cohorts.cohort_report import cohort_report
-from fedward_client.cohorts.job_view import JobView, prepare_job_view
+from fedward_client.cohorts.registered.pinned_snapshots import (
+    offered_sources,
+    with_newest_snapshots,
+    with_pinned_snapshots,
+    write_pins,
+)
+from fedward_client.cohorts.views.job_view import JobView, prepare_job_view
 from fedward_client.site_home import SiteHome
 from fedward_common.atomic_files import full_disk_named, write_all, write_atomically
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
@@ -41,15 +50,24 @@ if TYPE_CHECKING:
 
 _MANIFEST = "manifest.cbor"
 _VIEW = "view"
+_SNAPSHOTS = "snapshots.json"
 
 
 @dataclass(frozen=True)
 class SiteSettings:
-    """`site.toml`: who this site is and which cohort it offers."""
+    """`site.toml`: who this site is and which cohort it offers.
+
+    Args:
+        site: Its name.
+        consortium: Of the consortium.
+        cohort: Registered in `cohorts/NAME/`, or listed in `cohorts/NAME.toml`.
+        cache_quota_gigabytes: All decoded images together take no more.
+    """
 
     site: str
     consortium: str
     cohort: str
+    cache_quota_gigabytes: float = 200.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +87,7 @@ class OpenRun:
     manifest_sha256: str
     job: Job
     folder: Path
+    sources: Sequence[SourceSettings]
     view: JobView
     network: "Network"
     _unwritten: list[str] = field(default_factory=list, repr=False)
@@ -80,7 +99,13 @@ class OpenRun:
         from fedward_client.training.local_training import TrainingData
 
         view = self.view
-        return TrainingData(view.images, view.masks, view.labels, view.cases_by_patient("train"))
+        return TrainingData(
+            view.images,
+            view.masks,
+            view.labels,
+            view.cases_by_patient("train"),
+            partly_annotated=view.num_partly_annotated > 0,
+        )
 
     def note_activity(self, *, at_once: bool, **fields: Any) -> None:
         """Append a line to the site's own record of the run; it never leaves.
@@ -133,9 +158,11 @@ class OpenSite:
         stored = folder / _MANIFEST
         if stored.exists() and stored.read_bytes() != manifest_bytes:
             raise UnverifiedMessageError("this run was accepted with another manifest")
-        opened = self._open(manifest, manifest_bytes, folder)
+        opened = self._without_withdrawn(self._open(manifest, manifest_bytes, folder))
         if self.site_id in manifest.training_sites and not opened.view.num_patients("train"):
-            raise CohortError("no patient of the train split", code="E_NO_TRAINING_PATIENTS")
+            raise CohortError(
+                "no patient with a label in the train split", code="E_NO_TRAINING_PATIENTS"
+            )
         if not stored.exists():
             write_atomically(stored, manifest_bytes)
         self.runs[manifest.run] = opened
@@ -157,7 +184,17 @@ class OpenSite:
         found = self.runs[run]
         if found.manifest_sha256 != manifest_sha256:
             raise UnverifiedMessageError("the message names another manifest")
-        return found
+        self.runs[run] = self._without_withdrawn(found)
+        return self.runs[run]
+
+    def _without_withdrawn(self, run: OpenRun) -> OpenRun:
+        """Give the run as it is for the patients who are not excluded now."""
+        from fedward_client.cohorts.registered.withdrawal import withdrawn_patients
+
+        withdrawn = withdrawn_patients(self.home, run.sources)
+        if withdrawn == run.view.withdrawn:
+            return run
+        return replace(run, view=run.view.without(withdrawn))
 
     def _open(self, manifest: Manifest, manifest_bytes: bytes, folder: Path) -> OpenRun:
         digest = hash_of_manifest(manifest_bytes)
@@ -169,13 +206,23 @@ class OpenSite:
         if network.spec.hash != manifest.parameter_spec_sha256:
             raise WeightsMismatchError("the manifest names another architecture")
         folder.mkdir(parents=True, exist_ok=True)
-        view = self._view(job)
-        _pin(folder / _VIEW, view.folder.name)
-        return OpenRun(manifest, digest, job, folder, view, network)
+        is_accepted = (folder / _MANIFEST).exists()
+        sources, view = self._data(job, folder / _SNAPSHOTS if is_accepted else None)
+        if is_accepted:
+            _require_same(folder / _VIEW, view.folder.name)
+        else:
+            write_pins(folder / _SNAPSHOTS, sources)
+            write_atomically(folder / _VIEW, view.folder.name.encode())
+        return OpenRun(manifest, digest, job, folder, sources, view, network)
 
-    def _view(self, job: Job) -> JobView:
+    def _data(self, job: Job, pins: Path | None) -> tuple[tuple[SourceSettings, ...], JobView]:
+        """Open the cohort's view; with `pins`, of the snapshots that a run was accepted with."""
         try:
-            sources = read_cohort_file(self.home.cohorts / f"{self.cohort}.toml")
+            sources = offered_sources(self.home, self.cohort)
+            if pins is None:
+                sources = with_newest_snapshots(sources)
+            else:
+                sources = with_pinned_snapshots(pins, sources)
             key = self.home.split_key()
             view = prepare_job_view(self.home.cache, sources, job.task, job.data, key)
         except (CohortError, ConfigurationError) as error:
@@ -183,7 +230,7 @@ class OpenSite:
             self._report({"code": error.code, "problem": str(error), "hint": error.hint})
             raise
         self._report(cohort_report(view, job.task))
-        return view
+        return sources, view
 
     def _report(self, content: dict[str, Any]) -> None:
         text = json.dumps(content, indent=1, sort_keys=True)
@@ -195,15 +242,13 @@ class OpenSite:
         return _logger_of(self.home)
 
 
-def _pin(file: Path, fingerprint: str) -> None:
+def _require_same(file: Path, fingerprint: str) -> None:
     """Let a run go on with the very data it was accepted with, and no other.
 
     Raises:
         CohortError: `E_COHORT_CHANGED`.
     """
-    if not file.exists():
-        write_atomically(file, fingerprint.encode())
-    elif file.read_text() != fingerprint:
+    if not file.exists() or file.read_text() != fingerprint:
         raise CohortError(
             "the cohort's files changed since this run was accepted",
             hint="put them back as they were, or start a new run",

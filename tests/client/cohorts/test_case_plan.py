@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from fedward_client.cohorts.cohort_file import SourceSettings
-from fedward_client.cohorts.job_view import JobView, prepare_job_view
 from fedward_client.cohorts.partition import PartitionSection
+from fedward_client.cohorts.views.job_view import JobView, prepare_job_view
 from fedward_common.job.job_file import DataSection, TaskClass, TaskSection
 
 TASK = TaskSection("classification", (TaskClass(0, "no"), TaskClass(1, "yes")))

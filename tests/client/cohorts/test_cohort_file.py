@@ -137,6 +137,42 @@ def test_a_cohort_file_is_read_back_as_it_was_written(
     assert path.stat().st_mode & 0o077 == 0
 
 
+REGISTERED = """
+[sites.hospA]
+source = "registered"
+path = "north/home"
+cohort = "chest@3"
+"""
+
+
+def test_a_registered_cohort_is_named_and_has_no_manifest(tmp_path: Path) -> None:
+    (source,) = tables(REGISTERED, tmp_path)["hospA"]
+    assert source.path == str(tmp_path.resolve() / "north/home")
+    assert (source.manifest, source.cohort) == ("", "chest@3")
+    write_cohort_file(tmp_path / "c.toml", [source])
+    assert read_cohort_file(tmp_path / "c.toml") == (source,)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (REGISTERED.replace('cohort = "chest@3"', ""), "cohort"),
+        (REGISTERED + 'manifest = "m.csv"', "manifest"),
+        (REGISTERED + "filter = { a = 1 }", "filter"),
+        (REGISTERED + 'columns = { image = "a" }', "columns"),
+        (REGISTERED + "labels = { 1 = 1 }", "labels"),
+        (REGISTERED + 'splits = { a = "train" }', "splits"),
+        (TABLE.replace('unit = "image"', 'cohort = "chest"'), "cohort"),
+        (TABLE.replace('manifest = "set/manifest.csv"', ""), "manifest"),
+    ],
+)
+def test_a_key_of_another_kind_of_source_is_refused_by_name(
+    text: str, key: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=key):
+        tables(text, tmp_path)
+
+
 def test_a_registered_cohort_has_absolute_paths_and_a_source(tmp_path: Path) -> None:
     relative = SourceSettings(source="arrays", path="a.npz", manifest="/m.csv")
     for sources in ([relative], []):

@@ -8,8 +8,17 @@ from typing import Literal
 
 from fedward_client.cohorts.findings import Finding
 from fedward_client.cohorts.source import Split, Unit
+from fedward_common.annotation import NOT_ANNOTATED
 
-NOT_ANNOTATED = -1
+__all__ = [
+    "NOT_ANNOTATED",
+    "CaseKind",
+    "FileState",
+    "MaskKind",
+    "MaskReference",
+    "Snapshot",
+    "SnapshotCase",
+]
 
 CaseKind = Literal["image", "series"]
 MaskKind = Literal["dicom-seg", "rtstruct", "volume", "picture"]

@@ -19,15 +19,18 @@ from fedward_client.cohorts.case_plan import PlannedCase, plan_cases, weakest_un
 from fedward_client.cohorts.cohort_file import SourceSettings
 from fedward_client.cohorts.exclusions import ExclusionTally, sorted_counts
 from fedward_client.cohorts.labels import LabelMap
-from fedward_client.cohorts.npy_stream import NpyStream
 from fedward_client.cohorts.preprocessing import fit_mask, prepare_image
+from fedward_client.cohorts.registered.withdrawal import pseudonyms_of
 from fedward_client.cohorts.source import (
     E_MASK_SHAPE,
     E_NON_FINITE_PIXELS,
     SPLITS,
     CohortSource,
+    Label,
     UnusableCaseError,
 )
+from fedward_client.cohorts.views.npy_stream import NpyStream
+from fedward_common.annotation import NOT_ANNOTATED, NOT_ANNOTATED_VOXEL
 from fedward_common.atomic_files import sha256_of_file, write_atomically
 from fedward_common.job.job_file import DataSection, TaskSection
 
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from fedward_client.cohorts.source import FloatImage
 
 INDEX_FILE = "index.json"
-VIEW_VERSION = 2
+VIEW_VERSION = 3
 
 Progress = Callable[[int, int], None]
 
@@ -71,8 +74,17 @@ def build_view(
     tally.require_usable()
     kept = _decode_all(folder, order, planned, tally, progress)
     tally.require_usable()
-    _write_columns(folder, kept)
-    _write_index(folder, fingerprint, order, tally, len(kept))
+    _write_columns(folder, kept, order)
+    _write_index(folder, fingerprint, order, tally, kept)
+
+
+@dataclass(frozen=True)
+class _KeptCase:
+    """A case of the view with its label there, and whether any of its labels or voxels has none."""
+
+    planned: PlannedCase
+    label: Label
+    partly_annotated: bool
 
 
 def _decode_all(
@@ -81,9 +93,9 @@ def _decode_all(
     planned: Sequence[PlannedCase],
     tally: ExclusionTally,
     progress: Progress | None,
-) -> list[PlannedCase]:
+) -> list[_KeptCase]:
     """Write images.npy and masks.npy; give the cases that are in them, in order."""
-    kept: list[PlannedCase] = []
+    kept: list[_KeptCase] = []
     reader = _CaseReader(order)
     size = order.data.image_size
     with ExitStack() as stack:
@@ -100,7 +112,7 @@ def _decode_all(
                 images.append(image)
                 if masks is not None and mask is not None:
                     masks.append(mask)
-                kept.append(one)
+                kept.append(_kept(one, mask))
             if progress is not None:
                 progress(number, len(planned))
         images.close()
@@ -122,7 +134,11 @@ class _CaseReader:
 
     def __init__(self, order: ViewOrder) -> None:
         self._order = order
-        self._labels = [LabelMap(settings.labels, order.task) for settings in order.settings]
+        # A registered cohort's masks come in the job's classes.
+        self._labels = [
+            None if settings.source == "registered" else LabelMap(settings.labels, order.task)
+            for settings in order.settings
+        ]
 
     def read(self, planned: PlannedCase) -> tuple["FloatImage", NDArray[np.uint8] | None]:
         source, data = self._order.sources[planned.source], self._order.data
@@ -132,21 +148,36 @@ class _CaseReader:
             raw = source.read_mask(planned.case)
             if raw.shape != image.shape[1:]:
                 raise UnusableCaseError(E_MASK_SHAPE)
-            mask = fit_mask(self._labels[planned.source].mask_of(raw), data)
+            labels = self._labels[planned.source]
+            classes = raw.astype(np.uint8) if labels is None else labels.mask_of(raw)
+            mask = fit_mask(classes, data)
         prepared = prepare_image(image, data)
         if not np.isfinite(prepared).all():
             raise UnusableCaseError(E_NON_FINITE_PIXELS)
         return prepared, mask
 
 
-def _write_columns(folder: Path, kept: Sequence[PlannedCase]) -> None:
-    """Write labels, patient numbers and splits of the kept cases."""
-    code_of = {key: code for code, key in enumerate(sorted({p.unit_key for p in kept}))}
-    labels = [p.case.label or 0 for p in kept]
-    patients = [code_of[p.unit_key] for p in kept]
-    splits = [SPLITS.index(p.split) for p in kept]
-    _write_array(folder / "labels.npy", np.array(labels, dtype=np.int64))
+def _kept(planned: PlannedCase, mask: NDArray[np.uint8] | None) -> _KeptCase:
+    """Find out how far a case is annotated, in segmentation by its mask in the job's size."""
+    if mask is None:
+        label = planned.case.label
+        labels = label if isinstance(label, tuple) else (label,)
+        return _KeptCase(planned, label, NOT_ANNOTATED in labels)
+    unknown = mask == NOT_ANNOTATED_VOXEL
+    return _KeptCase(planned, NOT_ANNOTATED if unknown.all() else 0, bool(unknown.any()))
+
+
+def _write_columns(folder: Path, kept: Sequence[_KeptCase], order: ViewOrder) -> None:
+    """Write labels, patient numbers, patients' pseudonyms and splits of the kept cases."""
+    planned = [one.planned for one in kept]
+    code_of = {key: code for code, key in enumerate(sorted({p.unit_key for p in planned}))}
+    patients = [code_of[p.unit_key] for p in planned]
+    splits = [SPLITS.index(p.split) for p in planned]
+    dtype = np.int8 if order.task.multi_label else np.int64
+    _write_array(folder / "labels.npy", np.array([one.label for one in kept], dtype=dtype))
     _write_array(folder / "patients.npy", np.array(patients, dtype=np.int64))
+    pseudonyms = pseudonyms_of(planned, order.settings, order.split_key)
+    _write_array(folder / "pseudonyms.npy", pseudonyms)
     _write_array(folder / "splits.npy", np.array(splits, dtype=np.uint8))
 
 
@@ -157,13 +188,18 @@ def _write_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def _write_index(
-    folder: Path, fingerprint: str, order: ViewOrder, tally: ExclusionTally, num_cases: int
+    folder: Path,
+    fingerprint: str,
+    order: ViewOrder,
+    tally: ExclusionTally,
+    kept: Sequence[_KeptCase],
 ) -> None:
     index: Mapping[str, Any] = {
         "version": VIEW_VERSION,
         "fingerprint": fingerprint,
         "unit": weakest_unit(order.sources),
-        "num_cases": num_cases,
+        "num_cases": len(kept),
+        "num_partly_annotated": sum(one.partly_annotated for one in kept),
         "exclusions": sorted_counts(tally.counts),
         "excluded_lines": {code: tally.lines[code] for code in sorted(tally.lines)},
         "files": {

@@ -11,14 +11,15 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from fedward_client.cohorts.cohort_file import SourceSettings
 from fedward_client.cohorts.open_source import open_source
 from fedward_client.cohorts.source import SPLITS, Split, Unit
-from fedward_client.cohorts.view_fingerprint import fingerprint_of
+from fedward_client.cohorts.views.view_fingerprint import fingerprint_of
+from fedward_common.annotation import NOT_ANNOTATED
 from fedward_common.atomic_files import full_disk_named, sync_folder, verify_file
 from fedward_common.errors import CorruptFileError
 from fedward_common.job.job_file import DataSection, TaskSection
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fedward_client.cohorts.view_builder import ViewOrder
+    from fedward_client.cohorts.views.view_builder import ViewOrder
 
 _PRIVATE_FOLDER = 0o700
 
@@ -40,35 +41,71 @@ class JobView:
         folder: Where the arrays lie.
         unit: What a patient number stands for.
         images: Shape (n, channels, *image_size), read-only memory map.
-        masks: Class ids, shape (n, *image_size), read-only memory map; None in classification.
-        labels: Class ids, shape (n,); 0 in segmentation.
+        masks: Class ids or `NOT_ANNOTATED_VOXEL`, shape (n, *image_size), read-only memory map;
+            None in classification.
+        labels: Class ids, shape (n,), of int64; `NOT_ANNOTATED` where a case has none. In a
+            multi-label task 1, 0 or `NOT_ANNOTATED` for each class, shape (n, num_classes), of
+            int8. In segmentation 0, or `NOT_ANNOTATED` where no voxel of the mask is annotated.
         patients: Patient number of each case, shape (n,).
         splits: Place in `SPLITS` of each case, shape (n,).
         exclusions: Number of cases left out, by code.
         excluded_lines: Code -> (place of the source, line of its manifest), at most 20 a code.
+        num_partly_annotated: Number of cases with any label or voxel that is not annotated.
+        pseudonyms: Keyed pseudonym of each case's patient, shape (n, 16).
+        withdrawn: Pseudonyms of the patients that `without` left out.
+        is_left_out: Of each case, shape (n,); None where nobody is left out.
     """
 
     folder: Path
     unit: Unit
     images: "NDArray[np.float32]"
     masks: "NDArray[np.uint8] | None"
-    labels: "NDArray[np.int64]"
+    labels: "NDArray[np.int64] | NDArray[np.int8]"
     patients: "NDArray[np.int64]" = field(repr=False)
     splits: "NDArray[np.uint8]" = field(repr=False)
     exclusions: dict[str, int]
     excluded_lines: Mapping[str, Sequence[tuple[int, int]]]
+    num_partly_annotated: int
+    pseudonyms: "NDArray[np.uint8]" = field(repr=False)
+    withdrawn: frozenset[bytes] = field(default=frozenset(), repr=False)
+    is_left_out: "NDArray[np.bool_] | None" = field(default=None, repr=False)
+
+    def without(self, withdrawn: frozenset[bytes]) -> "JobView":
+        """Give the same view in which these patients, and no others, are in no split.
+
+        Places in the arrays and patient numbers stay, so everybody else is sampled as before.
+        """
+        from fedward_client.cohorts.registered.withdrawal import cases_of_patients
+
+        left_out = cases_of_patients(self.pseudonyms, self.patients, withdrawn)
+        return replace(self, withdrawn=withdrawn, is_left_out=left_out if left_out.any() else None)
 
     def indices(self, split: Split) -> "NDArray[np.int64]":
-        """Give the places of a split's cases, ascending."""
+        """Give the places of a split's cases, ascending, without those left out."""
         import numpy as np
 
-        return np.flatnonzero(self.splits == SPLITS.index(split)).astype(np.int64)
+        is_wanted = self.splits == SPLITS.index(split)
+        if self.is_left_out is not None:
+            is_wanted &= ~self.is_left_out
+        return np.flatnonzero(is_wanted).astype(np.int64)
+
+    def annotated_indices(self, split: Split) -> "NDArray[np.int64]":
+        """Give the places of a split's cases that have any label at all, ascending."""
+        places = self.indices(split)
+        if not self.num_partly_annotated:
+            return places
+        known = self.labels[places] != NOT_ANNOTATED
+        annotated: NDArray[np.int64] = places[known if known.ndim == 1 else known.any(axis=1)]
+        return annotated
 
     def cases_by_patient(self, split: Split) -> "list[NDArray[np.int64]]":
-        """Give each patient's places in the arrays; patients in the order of their numbers."""
+        """Give each patient's places in the arrays; patients in the order of their numbers.
+
+        Cases without any label, which neither train nor count in a metric, are left out.
+        """
         import numpy as np
 
-        places = self.indices(split)
+        places = self.annotated_indices(split)
         if not places.size:
             return []
         places = places[np.argsort(self.patients[places], kind="stable")]
@@ -76,11 +113,11 @@ class JobView:
         return list(np.split(places, starts))
 
     def num_patients(self, split: Split) -> int:
-        """Count the split's patients."""
+        """Count the split's patients that have a label."""
         return len(self.cases_by_patient(split))
 
     def num_cases(self, split: Split) -> int:
-        """Count the split's cases."""
+        """Count the split's cases, those without a label too."""
         return int(self.indices(split).size)
 
 
@@ -107,7 +144,7 @@ def prepare_job_view(
         CohortError: `E_COHORT_EMPTY`, `E_TOO_MANY_EXCLUDED`, `E_SOURCE_UNREADABLE`.
         DiskFullError: No space in the cache; what is half built is taken away.
     """
-    from fedward_client.cohorts.view_builder import VIEW_VERSION, ViewOrder
+    from fedward_client.cohorts.views.view_builder import VIEW_VERSION, ViewOrder
 
     with ExitStack() as stack:
         opened = []
@@ -140,7 +177,7 @@ def _build_in_place(
     folder: Path, order: "ViewOrder", progress: Callable[[int, int], None] | None
 ) -> None:
     """Build beside the view's place and rename; a damaged view goes, its open maps stay valid."""
-    from fedward_client.cohorts.view_builder import build_view
+    from fedward_client.cohorts.views.view_builder import build_view
 
     half_built = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(half_built, ignore_errors=True)
@@ -162,7 +199,7 @@ def open_job_view(folder: Path) -> JobView:
     Raises:
         CorruptFileError: It is not there, or anything in it is not what was written.
     """
-    from fedward_client.cohorts.view_builder import INDEX_FILE, VIEW_VERSION
+    from fedward_client.cohorts.views.view_builder import INDEX_FILE, VIEW_VERSION
 
     try:
         index = json.loads((folder / INDEX_FILE).read_bytes())
@@ -200,11 +237,13 @@ def _view_of(folder: Path, index: Mapping[str, Any]) -> JobView:
         labels=arrays["labels"],
         patients=arrays["patients"],
         splits=arrays["splits"],
+        pseudonyms=arrays["pseudonyms"],
         exclusions={str(code): int(n) for code, n in index["exclusions"].items()},
         excluded_lines={
             str(code): tuple((int(source), int(line)) for source, line in pairs)
             for code, pairs in index["excluded_lines"].items()
         },
+        num_partly_annotated=int(index["num_partly_annotated"]),
     )
 
 

@@ -1,0 +1,272 @@
+"""`fedward-site`: the command of a hospital.
+
+Commands import what they need when they run, so `fedward-site --help` is there at once. An error is
+one line with a hint under it; `--debug` shows the traceback. Nothing printed names a patient.
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fedward_common.command_line import CommandLine
+
+app = typer.Typer(
+    help="A hospital's side of federated learning: its images never leave.\n\n"
+    "Begin: fedward-site cohort add chest --dicom DICOM --labels labels.csv --task job.toml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cohort_app = typer.Typer(help="Register images and labels, and check them.", no_args_is_help=True)
+app.add_typer(cohort_app, name="cohort")
+_COMMAND_LINE = CommandLine(app)
+
+HomeOption = Annotated[
+    Path,
+    typer.Option(
+        "--home",
+        envvar="FEDWARD_SITE_HOME",
+        show_default=False,
+        help="Folder of everything that this site keeps.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+NameArgument = Annotated[str, typer.Argument(help="The cohort.", show_default=False)]
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"fedward-site {version('fedward')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    _COMMAND_LINE.debug = debug
+
+
+@cohort_app.command(
+    epilog="Example: fedward-site cohort add chest --dicom DICOM --labels labels.csv "
+    "--task job.toml --map 0=normal --map 1=pneumonia --map unclear=exclude"
+)
+def add(
+    name: NameArgument,
+    home: HomeOption,
+    labels: Annotated[Path, typer.Option(help="CSV file with a line for each case.")],
+    task: Annotated[
+        Path, typer.Option(help="Job file that says what is predicted.", metavar="JOB.toml")
+    ],
+    dicom: Annotated[Path | None, typer.Option(help="Folder of DICOM files.")] = None,
+    dicomweb: Annotated[
+        Path | None, typer.Option(help="Settings of a DICOMweb server.", metavar="FILE.toml")
+    ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="VALUE=CLASS",
+            help="What a local value means: a class of the task, 'exclude' or 'not annotated'.",
+        ),
+    ] = None,
+    split_map: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VALUE=SPLIT", help="A local word for train, validation or test."),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=COLUMN",
+            help="Where a column has no usual name: sop_instance_uid, file, series_instance_uid, "
+            "study_instance_uid, accession_number, label, patient, split, mask_path, "
+            "seg_sop_instance_uid, image_id, frame, or a class of a multi-label task.",
+        ),
+    ] = None,
+    unit: Annotated[
+        Literal["patient", "lesion", "image"],
+        typer.Option(help="What is protected; 'image' only where there are no patient ids."),
+    ] = "patient",
+    cases: Annotated[
+        Literal["images", "series"] | None,
+        typer.Option(help="Single images, or series as volumes.  [default: by key and modality]"),
+    ] = None,
+    spacing_mm: Annotated[
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Resample volumes to this spacing."),
+    ] = None,
+    max_excluded_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Limit of unusable cases.")
+    ] = 0.2,
+    min_patients: Annotated[int, typer.Option(min=1, help="Limit of patients.")] = 10,
+    burned_in: Annotated[
+        Literal["refuse", "allow"],
+        typer.Option(help="Images that may have text burned into their pixels."),
+    ] = "refuse",
+    json_: JsonOption = False,
+) -> None:
+    """Register a cohort: index the headers, match the labels, make snapshot NAME@1."""
+    from fedward_client.cohort_commands import add_cohort
+    from fedward_client.cohorts.registered.registration_request import (
+        RegistrationRequest,
+        key_value_pairs,
+        spacing_of,
+    )
+
+    request = RegistrationRequest(
+        name=name,
+        labels=labels,
+        task=task,
+        dicom=dicom,
+        dicomweb=dicomweb,
+        label_values=key_value_pairs("--map", map_),
+        split_values=key_value_pairs("--split-map", split_map),
+        columns=key_value_pairs("--column", column),
+        unit=unit,
+        cases=cases,
+        spacing_mm=spacing_of(spacing_mm),
+        max_excluded_share=max_excluded_share,
+        min_patients=min_patients,
+        burned_in=burned_in,
+    )
+    add_cohort(home, request, json_output=json_)
+
+
+@cohort_app.command(epilog="Example: fedward-site cohort update chest")
+def update(
+    name: NameArgument,
+    home: HomeOption,
+    labels: Annotated[Path | None, typer.Option(help="Another label file from now on.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Look for changes; make the next snapshot if there are any."""
+    from fedward_client.cohort_commands import update_cohort
+
+    update_cohort(home, name, labels, json_output=json_)
+
+
+@cohort_app.command(epilog="Example: fedward-site cohort check chest")
+def check(
+    name: NameArgument,
+    home: HomeOption,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Processes that decode.  [default: cores]"),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Decode every image, say what is wrong by code and line; exit status 1 beyond the limits."""
+    from fedward_client.cohort_commands import check_cohort
+
+    check_cohort(home, name, workers, json_output=json_)
+
+
+@cohort_app.command(epilog="Example: fedward-site cohort report chest --local")
+def report(
+    name: NameArgument,
+    home: HomeOption,
+    local: Annotated[
+        bool, typer.Option("--local", help="Exact counts and lines, for the hospital alone.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write it as a page to this file.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show what a coordinator may see: bands, small cells suppressed, the same for ever."""
+    from fedward_client.cohort_commands import report_cohort
+
+    report_cohort(home, name, local=local, html=html, json_output=json_)
+
+
+@cohort_app.command("list", epilog="Example: fedward-site cohort list")
+def list_(home: HomeOption, json_: JsonOption = False) -> None:
+    """List the registered cohorts and their snapshots."""
+    from fedward_client.cohort_commands import list_cohorts
+
+    list_cohorts(home, json_output=json_)
+
+
+@cohort_app.command(epilog="Example: fedward-site cohort exclude --patients withdrawn.txt")
+def exclude(
+    home: HomeOption,
+    patients: Annotated[
+        Path, typer.Option(help="Patient ids, one a line, or a CSV file with such a column.")
+    ],
+    column: Annotated[
+        str | None, typer.Option(help="The CSV file's column.  [default: the usual names]")
+    ] = None,
+    reason: Annotated[
+        Literal["withdrawn", "error", "other"], typer.Option(help="Why, for the site's own record.")
+    ] = "withdrawn",
+    json_: JsonOption = False,
+) -> None:
+    """Take patients out of every cohort from the next round on; this cannot be undone."""
+    from fedward_client.cohort_commands import exclude_patients
+
+    exclude_patients(home, patients, column, reason, json_output=json_)
+
+
+@app.command(
+    epilog="Example: fedward-site predict --model out/model --series DICOM/S1 --out S1.seg.dcm"
+)
+def predict(
+    model: Annotated[Path, typer.Option(help="Model folder of a simulation or a run.")],
+    series: Annotated[
+        str, typer.Option(help="Folder of one series, or a SeriesInstanceUID.", metavar="UID|DIR")
+    ],
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", envvar="FEDWARD_SITE_HOME", help="The site's folder, for a UID."),
+    ] = None,
+    cohort: Annotated[
+        str | None, typer.Option(help="Cohort that a UID is looked up in.", metavar="NAME")
+    ] = None,
+    dicomweb: Annotated[
+        Path | None,
+        typer.Option(help="Settings of a DICOMweb server to use.", metavar="FILE.toml"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the result here, mode 0600.", metavar="FILE.dcm")
+    ] = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="Send the result to the DICOMweb server.")
+    ] = False,
+    spacing_mm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Z,Y,X",
+            help="Spacing that volumes were resampled to in training.  [default: the cohort's]",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Run a model on one series; give a DICOM SEG or SR. Research use, not for clinical use."""
+    from fedward_client.cohorts.registered.registration_request import spacing_of
+    from fedward_client.prediction.command import PredictOptions, run_predict
+
+    run_predict(
+        PredictOptions(
+            model=model,
+            series=series,
+            home=home,
+            cohort=cohort,
+            dicomweb=dicomweb,
+            out=out,
+            store=store,
+            spacing_mm=spacing_of(spacing_mm),
+            force=force,
+            json=json_,
+        )
+    )
+
+
+def main() -> None:
+    """Run the command line; whatever goes wrong is one line and a hint."""
+    _COMMAND_LINE.run()

@@ -1,0 +1,1 @@
+"""Decoded images in their own values, kept for all jobs."""

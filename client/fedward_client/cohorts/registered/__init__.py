@@ -1,0 +1,1 @@
+"""Cohorts that a hospital registered: label files, checks, snapshots, splits, exclusions."""

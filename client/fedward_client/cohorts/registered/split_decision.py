@@ -1,0 +1,58 @@
+"""Which split each patient falls into, for ever.
+
+The label file decides where it speaks; one word about a patient counts for all images of that
+patient. Else what was recorded before; else the keyed hash of the patient. A patient may move to a
+split that is seen more, never to one that is seen less: who was trained on must not test the model.
+"""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+
+from fedward_client.cohorts.source import (
+    E_PATIENT_IN_TWO_SPLITS,
+    SPLITS,
+    Split,
+)
+from fedward_client.cohorts.splits import split_of_patient
+from fedward_common.job.sections import SplitFractions
+
+E_SPLIT_MOVED = "E_SPLIT_MOVED"
+
+_MOST_SEEN_FIRST = {split: place for place, split in enumerate(SPLITS)}
+
+
+@dataclass(frozen=True)
+class SplitDecision:
+    """Splits of the patients that have one, and codes of the others."""
+
+    splits: Mapping[str, Split] = field(repr=False)
+    codes: Mapping[str, str] = field(repr=False)
+
+
+def decide_splits(
+    stated: Mapping[str, Set[Split]],
+    recorded: Mapping[str, Split],
+    fractions: SplitFractions,
+    split_key: bytes,
+) -> SplitDecision:
+    """Decide for each patient of `stated`.
+
+    Args:
+        stated: Patient -> what the label file's lines say; empty where they say nothing.
+        recorded: Patient -> the split of an earlier snapshot, of any cohort of the site.
+        fractions: Of the task.
+        split_key: Of the site.
+    """
+    splits: dict[str, Split] = {}
+    codes: dict[str, str] = {}
+    for patient, words in stated.items():
+        before = recorded.get(patient)
+        if len(words) > 1:
+            codes[patient] = E_PATIENT_IN_TWO_SPLITS
+            continue
+        now = next(iter(words), before) or split_of_patient(patient, split_key, fractions)
+        if before is not None and _MOST_SEEN_FIRST[now] > _MOST_SEEN_FIRST[before]:
+            codes[patient] = E_SPLIT_MOVED
+        else:
+            splits[patient] = now
+    return SplitDecision(splits, codes)

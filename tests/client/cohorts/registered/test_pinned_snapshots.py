@@ -1,0 +1,69 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+from tests.client.cohorts.registered_cohorts import (
+    home_in,
+    random_image,
+    register,
+    settings_of,
+    write_image,
+)
+
+from fedward_client.cohorts.cohort_file import SourceSettings, write_cohort_file
+from fedward_client.cohorts.registered.pinned_snapshots import (
+    offered_sources,
+    with_newest_snapshots,
+    with_pinned_snapshots,
+    write_pins,
+)
+from fedward_client.site_home import SiteHome
+from fedward_common.errors import CohortError, ConfigurationError
+
+FILES = SourceSettings(source="arrays", path="/a.npz", manifest="/a.csv")
+
+
+def home_with_snapshots(tmp_path: Path, count: int = 1) -> SiteHome:
+    home = home_in(tmp_path / "home")
+    locator = write_image(tmp_path / "dicom", 0, random_image(0))
+    for number in range(count):
+        rows = [{"file": locator, "label": str(number % 2), "split": "train"}]
+        register(home, tmp_path / "dicom", rows, max_excluded_share=0.35)
+    return home
+
+
+def test_a_registered_cohort_goes_before_a_file_of_its_name(tmp_path: Path) -> None:
+    home = home_with_snapshots(tmp_path)
+    write_cohort_file(home.cohorts / "chest.toml", [FILES])
+    write_cohort_file(home.cohorts / "other.toml", [FILES])
+    (source,) = offered_sources(home, "chest")
+    assert (source.source, source.cohort) == ("registered", "chest")
+    assert source.path == str(home.folder.resolve()) and source.max_excluded_share == 0.35
+    assert offered_sources(home, "other") == (FILES,)
+    with pytest.raises(ConfigurationError):
+        offered_sources(home, "neither")
+
+
+def test_the_newest_snapshot_is_named_unless_one_is_named_already(tmp_path: Path) -> None:
+    home = home_with_snapshots(tmp_path, count=3)
+    sources = (settings_of(home), settings_of(home, "chest@1"), FILES)
+    assert [one.cohort for one in with_newest_snapshots(sources)] == ["chest@3", "chest@1", ""]
+    with pytest.raises(ConfigurationError):
+        with_newest_snapshots([settings_of(home, "brain")])
+
+
+def test_what_was_noted_is_what_a_run_goes_on_with(tmp_path: Path) -> None:
+    home, file = home_with_snapshots(tmp_path, count=2), tmp_path / "snapshots.json"
+    sources = (settings_of(home), FILES)
+    assert with_pinned_snapshots(file, sources)[0].cohort == "chest@2"
+    write_pins(file, [dataclasses.replace(sources[0], cohort="chest@1"), FILES])
+    assert [one.cohort for one in with_pinned_snapshots(file, sources)] == ["chest@1", ""]
+
+
+def test_other_sources_than_those_noted_are_refused(tmp_path: Path) -> None:
+    home, file = home_with_snapshots(tmp_path), tmp_path / "snapshots.json"
+    write_pins(file, [settings_of(home, "chest@1")])
+    for changed in ((), (FILES,), (settings_of(home, "brain"),), (settings_of(home), FILES)):
+        with pytest.raises(CohortError) as raised:
+            with_pinned_snapshots(file, changed)
+        assert raised.value.code == "E_COHORT_CHANGED"
