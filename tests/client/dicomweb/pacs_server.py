@@ -255,13 +255,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that hung up: tests make it do so."""
+
+
 @contextmanager
 def running_pacs(certificate: Path | None = None) -> Iterator[Pacs]:
     """Serve until the block ends; with a certificate (and its key in one file), by TLS."""
     pacs = Pacs()
     handler = type("Handler", (_Handler,), {"pacs": pacs})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     scheme = "http"
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
