@@ -46,8 +46,14 @@ class CommandLine:
         if self.debug:
             raise error
         sys.stdout.flush()
-        sys.stderr.write(f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
+        lines = f"error: {printable(message)}\n" + (f"hint: {printable(hint)}\n" if hint else "")
+        sys.stderr.write(lines)
         sys.exit(exit_code)
+
+
+def printable(text: str) -> str:
+    """Write control and formatting characters as escapes: a file's name may hold a terminal's."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _words_of(error: UnicodeError) -> str:

@@ -59,3 +59,14 @@ def test_with_debug_the_error_itself_comes_out() -> None:
 def test_a_command_that_ends_well_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     CommandLine(lambda: sys.stdout.write("done")).run()
     assert capsys.readouterr() == ("done", "")
+
+
+def test_an_error_never_moves_the_cursor_or_forges_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "scan\x1b[2J\u202e\nerror: all is well"
+    with pytest.raises(SystemExit):
+        CommandLine(raising(ConfigurationError(f"{name} is missing", hint=name))).run()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 2
+    assert "\\x1b[2J\\u202e\\nerror" in said

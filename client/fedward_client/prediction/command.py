@@ -112,7 +112,7 @@ class _Place:
         """Have the series' files at hand inside the block."""
         folder = Path(self._options.series)
         if folder.is_dir():
-            yield series_in_folder(folder)
+            yield series_in_folder(folder.absolute())  # decoders work in another folder
         elif self._options.dicomweb is None and self._registration is not None:
             with self._series_of_cohort(self._registration) as series:
                 yield series

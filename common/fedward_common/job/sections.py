@@ -6,7 +6,12 @@ from typing import Literal
 
 from fedward_common.annotation import NOT_ANNOTATED_VOXEL
 from fedward_common.errors import NotYetSupportedError
-from fedward_common.job.checks import require, require_between
+from fedward_common.job.checks import (
+    require,
+    require_between,
+    require_one_line,
+    require_printable,
+)
 
 Option = bool | int | float | str | tuple[int, ...]
 
@@ -22,10 +27,10 @@ class JobSection:
     ethics_reference: str = ""
 
     def __post_init__(self) -> None:
-        require(
-            bool(self.name.strip()) and len(self.name) <= 100,
-            "job.name", "is empty or longer than 100 characters", "give the job a short name",
-        )  # fmt: skip
+        require_one_line("job.name", self.name)
+        require_printable("job.purpose", self.purpose)
+        require_printable("job.protocol_reference", self.protocol_reference)
+        require_printable("job.ethics_reference", self.ethics_reference)
         require_between("job.rounds", self.rounds, 1, 100_000)
 
 
@@ -36,6 +41,10 @@ class TaskClass:
     id: int
     name: str
     definition: str = ""
+
+    def __post_init__(self) -> None:
+        require_one_line("task.classes.name", self.name)
+        require_printable("task.classes.definition", self.definition)
 
 
 @dataclass(frozen=True)

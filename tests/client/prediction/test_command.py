@@ -125,8 +125,9 @@ def test_a_classification_becomes_a_report_and_a_table_without_the_patient(
     series = write_series(tmp_path / "series", series_datasets())
     write_tiny_model(tmp_path / "model", "classification", thresholds={"finding": 0.5})
     out = tmp_path / "result.dcm"
+    monkeypatch.chdir(series.parent)
     code, said, _ = run(
-        monkeypatch, capsys, "--model", tmp_path / "model", "--series", series, "--out", out
+        monkeypatch, capsys, "--model", tmp_path / "model", "--series", series.name, "--out", out
     )
     assert code == 0
     assert "finding" in said

@@ -75,7 +75,7 @@ def job_tables(draw: st.DrawFn) -> dict[str, Any]:
         {
             "job.name": draw(st.text("ab \u00fc'\"", min_size=1, max_size=9)) + ".",
             "job.rounds": rounds,
-            "job.purpose": draw(st.text(max_size=20)),
+            "job.purpose": draw(st.text(max_size=20).filter(str.isprintable)),
             "task.kind": "segmentation" if segmentation else "classification",
             "task.classes": classes(*range(num_classes)),
             "model.options": draw(st.dictionaries(st.text(max_size=6), option_values, max_size=3)),

@@ -134,6 +134,13 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("evaluation.select", {"evaluation.select": "f1"}),
     ("evaluation.early_stopping_evaluations", {"evaluation.early_stopping_evaluations": -1}),
     ("code", {"code": "import os"}),
+    ("job.name", {"job.name": "a\nforged line"}),
+    ("job.purpose", {"job.purpose": "\x1b]0;title\x07"}),
+    ("task.classes.name",
+     {"task.classes": [{"id": 0, "name": "no"}, {"id": 1, "name": "\u202eyes"}]}),
+    ("task.classes.name", {"task.classes": [{"id": 0, "name": "no"}, {"id": 1, "name": ""}]}),
+    ("task.classes.definition",
+     {"task.classes": [{"id": 0, "name": "a", "definition": "\x1b[31m"}, {"id": 1, "name": "b"}]}),
     ("training", {"training": []}),
 ]  # fmt: skip
 
