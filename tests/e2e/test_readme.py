@@ -1,4 +1,4 @@
-"""The README's commands do what it says, and leave the files that it names."""
+"""The commands of README and REGISTERING do what they say, and leave the files that they name."""
 
 import json
 import os
@@ -12,11 +12,13 @@ import pytest
 
 _BLOCK = re.compile(r"^<!-- (runs in CI(?: with data)?) -->\n```bash\n(.*?)^```", re.M | re.S)
 _NO_DATA, _WITH_DATA = "runs in CI", "runs in CI with data"
+_PAGES = ("README.md", "docs/REGISTERING.md")
+_COMMANDS = ("fedward ", "fedward-site ", "export FEDWARD_SITE_HOME=", " ")
 _FIRST_CELL = re.compile(r"^\| (.+?) \|", re.M)
 
 
-def _blocks(project_root: Path, kind: str) -> list[str]:
-    text = (project_root / "README.md").read_text(encoding="utf-8")
+def _blocks(project_root: Path, kind: str, page: str = _PAGES[0]) -> list[str]:
+    text = (project_root / page).read_text(encoding="utf-8")
     return [block for found, block in _BLOCK.findall(text) if found == kind]
 
 
@@ -25,8 +27,8 @@ def _is_demo(block: str) -> bool:
 
 
 def _run(block: str, folder: Path, **environment: str) -> None:
-    """Run a block as a reader would, with the `fedward` of this interpreter."""
-    assert all(line.startswith(("fedward ", " ")) for line in block.splitlines())
+    """Run a block as a reader would, with the commands of this interpreter."""
+    assert all(line.startswith(_COMMANDS) for line in block.splitlines())
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
@@ -61,12 +63,15 @@ def folder(tmp_path: Path, project_root: Path) -> Path:
     return tmp_path
 
 
-def test_commands_that_need_neither_data_nor_time_work(folder: Path, project_root: Path) -> None:
-    blocks = [block for block in _blocks(project_root, _NO_DATA) if not _is_demo(block)]
+@pytest.mark.parametrize("page", _PAGES)
+def test_commands_that_need_neither_data_nor_time_work(
+    folder: Path, project_root: Path, page: str
+) -> None:
+    blocks = [block for block in _blocks(project_root, _NO_DATA, page) if not _is_demo(block)]
     assert blocks
     for block in blocks:
         _run(block, folder)
-    assert (folder / "my-job.toml").is_file()
+    assert (folder / "home" / "cohorts" / "chest" / "snapshots" / "2.json").is_file()
 
 
 @pytest.mark.slow
