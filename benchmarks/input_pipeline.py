@@ -11,6 +11,7 @@ the site's own training. Its second and later epochs are "busy" for the share of
 not spent in getting images, and beside it stands the processor's share of wall time.
 """
 
+import contextlib
 import random
 import statistics
 import tempfile
@@ -25,7 +26,7 @@ from benchmarks.ct_slices import TASK, RegisteredSlices, register_slices, write_
 from benchmarks.measuring import parser, show
 from benchmarks.training_share import busy_share
 from fedward_client.cohorts.cache.native_cache import open_native_cache
-from fedward_client.cohorts.cache.native_decoding import find_array
+from fedward_client.cohorts.open_source import open_source
 from fedward_client.cohorts.registered.pinned_snapshots import (
     offered_sources,
     with_newest_snapshots,
@@ -110,24 +111,24 @@ def _milliseconds(to_tensor: ToTensor, num_slices: int, repeats: int) -> float:
 def _ours(folder: Path, files: Sequence[Path], size: int) -> Sequence[Way]:
     folder.mkdir()
     site = register_slices(folder, list(files))
-    cache = open_native_cache(site.home)
     begin = time.perf_counter()
     _decode(site)
     native_seconds = time.perf_counter() - begin
-    entries = [find_array(cache, case, "image") for case in site.snapshot.cases]
-    whole = [entry for entry in entries if entry is not None]
+    native_bytes = open_native_cache(site.home).used_bytes
 
     begin = time.perf_counter()
     data = DataSection(modality="CT", image_size=(size, size))
     sources = with_newest_snapshots(offered_sources(site.home, "ct"))
+    source = open_source(sources[0], TASK, data)
+    cases = source.cases().cases
     view = prepare_job_view(site.home.cache, sources, TASK, data, site.home.split_key())
     view_seconds = time.perf_counter() - begin
     return (
         (
-            "Fedward: native cache",
-            lambda n: torch.from_numpy(cache.open_map(whole[n]).astype("float32")),
+            "Fedward: native cache, hashed",
+            lambda n: torch.from_numpy(source.read_image(cases[n])),
             native_seconds,
-            cache.used_bytes,
+            native_bytes,
         ),
         (
             "Fedward: job view",
@@ -139,8 +140,10 @@ def _ours(folder: Path, files: Sequence[Path], size: int) -> Sequence[Way]:
 
 
 def _decode(site: RegisteredSlices) -> None:
-    store = site.registration.open_store(site.home.cache)
-    with DecodePool(num_workers=1) as pool:
+    with (
+        contextlib.closing(site.registration.open_store(site.home.cache)) as store,
+        DecodePool(num_workers=1) as pool,
+    ):
         outcomes = list(open_native_cache(site.home).decode_cases(site.snapshot, store, pool))
     if any(one.code is not None for one in outcomes):
         raise RuntimeError("a slice was not decoded")

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from fedward_client.cohorts.cache.site_room import free_cache
 from fedward_client.cohorts.index.instance_store import ScanProgress
 from fedward_client.cohorts.registered.cohort_checks import limits_passed
 from fedward_client.cohorts.registered.cohort_folder import CohortFolder, registered_names
@@ -24,8 +25,11 @@ from fedward_client.cohorts.registered.cohort_work import (
     with_fitting_cases,
 )
 from fedward_client.cohorts.registered.excluded_patients import read_patient_ids
-from fedward_client.cohorts.registered.label_file import read_label_file
-from fedward_client.cohorts.registered.patient_exclusion import exclude_everywhere
+from fedward_client.cohorts.registered.label_file import LabelTable, read_label_file
+from fedward_client.cohorts.registered.patient_exclusion import (
+    ExclusionOutcome,
+    exclude_everywhere,
+)
 from fedward_client.cohorts.registered.registration import (
     CohortRegistration,
     read_registration,
@@ -39,7 +43,7 @@ from fedward_client.cohorts.registered.registration_request import (
 from fedward_client.cohorts.registered.snapshot_store import newest_snapshot, snapshot_numbers
 from fedward_client.cohorts.reports.local_report import findings_table, quarantine_csv, summary_of
 from fedward_client.site_home import SiteHome, write_private_file
-from fedward_common.errors import CohortError, ConfigurationError
+from fedward_common.errors import CohortError, ConfigurationError, CorruptFileError
 
 
 def add_cohort(home_folder: Path, request: RegistrationRequest, *, json_output: bool) -> None:
@@ -53,16 +57,28 @@ def add_cohort(home_folder: Path, request: RegistrationRequest, *, json_output: 
     table = read_label_file(registration)  # before anything is written or scanned
     home = open_or_make_site_home(home_folder)
     folder = CohortFolder(home, registration.name)
-    _require_new(home, registration.name)
+    _require_new(home, registration.name)  # before its folder is made
     folder.create()
-    with folder.locked(), opened_index(home, registration.name) as index:
+    with folder.locked():
+        _require_new(home, registration.name)  # nor has another command taken it since
+        registration, kept = _first_snapshot(home, registration, table, request, json_output)
+    _show(kept, registration, json_output=json_output, next_step=f"cohort check {request.name}")
+
+
+def _first_snapshot(
+    home: SiteHome,
+    registration: CohortRegistration,
+    table: LabelTable,
+    request: RegistrationRequest,
+    json_output: bool,
+) -> tuple[CohortRegistration, Kept]:
+    with opened_index(home, registration.name) as index:
         with _scan_progress(json_output) as progress:
             scan_source(home, registration, index, progress)
         if request.cases is None and not says_dimensions(request.task):
             registration = with_fitting_cases(registration, table, index)
         write_registration(home, registration)
-        kept = make_snapshot(home, registration, table, index)
-    _show(kept, registration, json_output=json_output, next_step=f"cohort check {request.name}")
+        return registration, make_snapshot(home, registration, table, index)
 
 
 def update_cohort(home_folder: Path, name: str, labels: Path | None, *, json_output: bool) -> None:
@@ -78,6 +94,7 @@ def update_cohort(home_folder: Path, name: str, labels: Path | None, *, json_out
         if labels is not None:
             write_registration(home, registration)
         kept = make_snapshot(home, registration, table, index)
+    free_cache(home)
     _show(kept, registration, json_output=json_output, next_step=f"cohort check {name}")
 
 
@@ -98,6 +115,7 @@ def check_cohort(home_folder: Path, name: str, workers: int | None, *, json_outp
             quarantine = check_pixels(home, registration, table, index, workers, decoded)
         kept = make_snapshot(home, registration, table, index, quarantine)
         quarantine_csv(folder, kept.snapshot)
+    free_cache(home)
     _show(kept, registration, json_output=json_output, next_step=f"cohort report {name}")
     passed = limits_passed(kept.snapshot, registration)
     if passed:
@@ -120,19 +138,35 @@ def list_cohorts(home_folder: Path, *, json_output: bool) -> None:
     table = Table("cohort", "snapshot", "cases", "patients", "task", "limits passed")
     for row in rows:
         cells = (row["snapshot"] or "-", row["cases"], row["units"], row["task"])
-        table.add_row(row["name"], *map(str, cells), ", ".join(row["limits_passed"]) or "none")
+        limits = "damaged" if row["damaged"] else ", ".join(row["limits_passed"]) or "none"
+        table.add_row(row["name"], *map(str, cells), limits)
     Console().print(table if rows else "No cohort is registered yet.")
 
 
 def exclude_patients(
     home_folder: Path, file: Path, column: str | None, reason: str, *, json_output: bool
 ) -> None:
-    """Take patients out of all cohorts; ids are counted, never printed."""
+    """Take patients out of all cohorts; ids are counted, never printed.
+
+    Raises:
+        CorruptFileError: Something could not be read; the patients were excluded before.
+    """
     home = open_site_home(home_folder)
     outcome = exclude_everywhere(home, read_patient_ids(file, column), reason)
+    free_cache(home)
     if json_output:
         _print_json(dataclasses.asdict(outcome))
-        return
+    else:
+        _show_exclusion(outcome)
+    if outcome.damaged:
+        places = ", ".join(outcome.damaged)
+        raise CorruptFileError(
+            f"the patients are excluded, but could not be looked for in: {places}",
+            hint="restore it and run this again: there they may have other names, or images",
+        )
+
+
+def _show_exclusion(outcome: ExclusionOutcome) -> None:
     console = Console(highlight=False)
     console.print(
         f"{outcome.named} patients named, {outcome.unknown} of them unknown at this site "
@@ -140,6 +174,12 @@ def exclude_patients(
     )
     for name, count in outcome.cases.items():
         console.print(f"  {name}: {count} cases are out from the next round on")
+    if outcome.other_ids:
+        ids = "id has" if outcome.other_ids == 1 else "ids have"
+        console.print(
+            f"{outcome.other_ids} other patient {ids} the same name, birth date and sex as one of "
+            "them and stay: if it is the same person, exclude these too (see W_PATIENT_TWICE)."
+        )
     console.print(f"{outcome.arrays_deleted} decoded arrays deleted.")
     if any(outcome.cases.values()):
         console.print("For snapshots without them: fedward-site cohort update NAME")
@@ -174,13 +214,26 @@ def _require_new(home: SiteHome, name: str) -> None:
                 f"cohort {other!r} is registered already",
                 hint=f"look for changes with: fedward-site cohort update {other}",
             )
+    for file in home.cohorts.glob("*.toml"):
+        if file.stem.casefold() == name.casefold():
+            raise ConfigurationError(
+                f"{file.name} lists a cohort of this name already",
+                hint="choose another name, or move that file away",
+            )
 
 
 def _row_of(home: SiteHome, name: str) -> dict[str, Any]:
-    registration = read_registration(home, name)
-    newest = newest_snapshot(home, name)
+    try:
+        registration = read_registration(home, name)
+        newest = newest_snapshot(home, name)
+    except (ConfigurationError, CorruptFileError):
+        nothing = {"snapshots": 0, "cases": 0, "units": 0, "unit": "", "task": ""}
+        return {
+            "name": name, "damaged": True, "snapshot": None, **nothing, "limits_passed": []
+        }  # fmt: skip
     return {
         "name": name,
+        "damaged": False,
         "snapshot": None if newest is None else newest.full_name,
         "snapshots": len(snapshot_numbers(home, name)),
         "cases": 0 if newest is None else len(newest.cases),

@@ -113,7 +113,7 @@ def test_a_folder_that_is_gone_or_empty_leaves_the_snapshot_as_it_was(
     hospital.dicom.mkdir()
     ended = site(["cohort", "update", "chest", "--home", str(hospital.home)])
     assert ended.code == 1
-    assert "no usable DICOM file" in ended.error
+    assert "is empty, and the index knows files there" in ended.error
     hospital.dicom.rmdir()
     (hospital.folder / "elsewhere").rename(hospital.dicom)
     assert told(site, hospital, "update", "chest")["is_new"] is False

@@ -61,7 +61,7 @@ class SiteSettings:
         site: Its name.
         consortium: Of the consortium.
         cohort: Registered in `cohorts/NAME/`, or listed in `cohorts/NAME.toml`.
-        cache_quota_gigabytes: All decoded images together take no more.
+        cache_quota_gigabytes: Decoded images and job views together take no more.
     """
 
     site: str
@@ -224,13 +224,25 @@ class OpenSite:
             else:
                 sources = with_pinned_snapshots(pins, sources)
             key = self.home.split_key()
-            view = prepare_job_view(self.home.cache, sources, job.task, job.data, key)
+            view = prepare_job_view(
+                self.home.cache,
+                sources,
+                job.task,
+                job.data,
+                key,
+                require_room=self._require_room,
+            )
         except (CohortError, ConfigurationError) as error:
             # Only the code leaves; why, and on which lines, is for the hospital's own eyes.
             self._report({"code": error.code, "problem": str(error), "hint": error.hint})
             raise
         self._report(cohort_report(view, job.task))
         return sources, view
+
+    def _require_room(self, num_bytes: int) -> None:
+        from fedward_client.cohorts.cache.native_cache import open_native_cache
+
+        open_native_cache(self.home).require_room(num_bytes)
 
     def _report(self, content: dict[str, Any]) -> None:
         text = json.dumps(content, indent=1, sort_keys=True)

@@ -98,7 +98,7 @@ def scan_header(path: Path, keywords: Sequence[str] | None = None) -> Header:
             `E_INFLATED_TOO_LARGE`, `E_FILE_CHANGED`.
     """
     tags = _tags_of(keywords)
-    with _opened(path) as (descriptor, state):
+    with opened_regular(path) as (descriptor, state):
         structure = FileStructure(descriptor, state.st_size)
         pixels = structure.find_pixels(through_pixels=False)
         end_tag = FIRST_PIXEL_TAG if structure.deflated else None  # else no pixels are in the head
@@ -122,7 +122,7 @@ def read_instance(path: Path) -> Any:
         UnusableCaseError: As `scan_header`; `E_IMAGE_TOO_LARGE`; `E_IMAGE_UNREADABLE` where the
             pixels are cut short.
     """
-    with _opened(path) as (descriptor, state):
+    with opened_regular(path) as (descriptor, state):
         if state.st_size > MAX_FILE_BYTES:
             raise UnusableCaseError(E_IMAGE_TOO_LARGE)
         structure = FileStructure(descriptor, state.st_size)
@@ -150,8 +150,16 @@ def _parsed(file: Any, end_tag: int | None, tags: list[Any] | None) -> Any:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[int, os.stat_result]]:
-    """Open for reading; whatever goes wrong inside is a code, a change of the file before all."""
+def opened_regular(path: Path) -> Iterator[tuple[int, os.stat_result]]:
+    """Open for reading; whatever goes wrong inside is a code, a change of the file before all.
+
+    Returns:
+        A descriptor that is closed after the block, and the state of the file when it was opened.
+
+    Raises:
+        UnusableCaseError: `E_FILE_NOT_FOUND`, `E_FILE_UNREADABLE`, `E_NOT_A_FILE` at once;
+            `E_FILE_CHANGED` after the block, or what went wrong in it.
+    """
     descriptor = _open_regular(path)
     try:
         before = os.fstat(descriptor)

@@ -94,6 +94,26 @@ def image_values(
         return narrowed(np.stack(frames))
 
 
+def slice_values(dataset: Any, frame: int | None = None) -> tuple[NDArray[Any], bool]:
+    """Decode one slice of a volume as `image_values` does; say too whether it is padding alone.
+
+    Args:
+        dataset: Of one frame, or of several.
+        frame: From 0; None where there is one alone.
+
+    Raises:
+        UnusableCaseError: As `image_values`.
+    """
+    with _only_codes():
+        layout = pixel_format_of(dataset, frame, MAX_VALUES)
+        stored = _decoded(dataset, layout, frame)
+        if not layout.is_grey:
+            return _colours(stored, dataset, layout), False
+        values = _grey(stored, dataset, frame or 0, layout, apply_voi=False)
+        padding = padding_mask(stored, dataset, layout)
+        return values, padding is not None and bool(padding.all())
+
+
 @contextlib.contextmanager
 def _only_codes() -> Iterator[None]:
     try:

@@ -136,7 +136,10 @@ class _Place:
         index_file = CohortFolder(home, registration.name).index_file
         with DicomIndex.open(index_file, pseudonym_key=home.pseudonym_key()) as index:
             locators = [facts.locator for facts in index.series(self._options.series)]
-        with series_of_store(registration.open_store(home.cache), locators) as series:
+        with (
+            contextlib.closing(registration.open_store(home.cache)) as store,
+            series_of_store(store, locators) as series,
+        ):
             yield series
 
     def open_server(self, settings: DicomWebSettings) -> "DicomWebStore":

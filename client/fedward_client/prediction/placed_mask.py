@@ -1,5 +1,7 @@
 """A mask on a series' own images: one plane for each image or frame, as they are stored."""
 
+import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from fedward_client.cohorts.pixel_arrays import channels_first
 from fedward_client.cohorts.source import E_MASK_GEOMETRY, UnusableCaseError
 from fedward_client.dicom.instance_facts import InstanceFacts
+from fedward_client.dicom.series_layout import layout_of
 from fedward_client.dicom.volume_grid import Grid, grid_of, part_of_grid
 from fedward_client.prediction.network_answer import (
     Classification,
@@ -35,10 +38,14 @@ class PlacedMask:
     Args:
         planes: Shape (planes, rows, columns).
         images: The image of each plane; one file alone where its frames are the planes, in order.
+        voxel_mm3: Of the volume that the planes make; None where they make none.
+        no_volume_code: Why they make none.
     """
 
     planes: NDArray[np.uint8] = field(repr=False)
     images: tuple[InstanceFacts, ...] = field(repr=False)
+    voxel_mm3: float | None = None
+    no_volume_code: str = ""
 
 
 def segment_series(
@@ -61,7 +68,7 @@ def segment_series(
     masks = [segment(model, image) for image in _images_of(images, pool)]
     if len({mask.shape for mask in masks}) != 1:
         raise UnusableCaseError("E_SERIES_MIXED")
-    return PlacedMask(np.stack(masks), images)
+    return _with_voxels_of_a_volume(PlacedMask(np.stack(masks), images))
 
 
 def classify_series(
@@ -73,6 +80,15 @@ def classify_series(
         return called_classes(model, [class_probabilities(model, volume)])
     images = _images_of(series.images, pool)
     return called_classes(model, [class_probabilities(model, image) for image in images])
+
+
+def _with_voxels_of_a_volume(mask: PlacedMask) -> PlacedMask:
+    """Single images have a volume only where the checks of volumes find one."""
+    try:
+        layout = layout_of([one.locator for one in mask.images])
+    except UnusableCaseError as error:
+        return dataclasses.replace(mask, no_volume_code=error.code)
+    return dataclasses.replace(mask, voxel_mm3=math.prod(layout.grid.spacing_mm))
 
 
 def _require_planes_of_one_file(images: tuple[InstanceFacts, ...]) -> tuple[InstanceFacts, ...]:
@@ -112,8 +128,6 @@ def _volume_of(
 def _segment_volume(
     model: TrainedModel, series: SourceSeries, pool: "DecodePool", spacing_mm: Spacing | None
 ) -> PlacedMask:
-    from fedward_client.dicom.series_layout import layout_of
-
     layout = layout_of([str(path) for path in series.paths])
     image, grid = _volume_of(series, pool, spacing_mm)
     if spacing_mm is None:
@@ -124,11 +138,12 @@ def _segment_volume(
     _, planes = part_of_grid(layout.grid, mask, mask_grid)
     if planes.shape != layout.grid.shape:
         raise UnusableCaseError(E_MASK_GEOMETRY)
+    voxel_mm3 = math.prod(layout.grid.spacing_mm)
     if layout.frames is None:
-        return PlacedMask(np.ascontiguousarray(planes), layout.slices)
+        return PlacedMask(np.ascontiguousarray(planes), layout.slices, voxel_mm3)
     in_file = np.empty_like(planes)
     in_file[list(layout.frames)] = planes
-    return PlacedMask(in_file, layout.slices[:1])
+    return PlacedMask(in_file, layout.slices[:1], voxel_mm3)
 
 
 def _interpolated(share: Probabilities, grid: Grid, onto: Grid) -> Probabilities:

@@ -1,11 +1,11 @@
 """An answer for the terminal: classes and numbers, nothing of the patient."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from fedward_client.cohorts.finding_codes import CODE_MEANINGS
 from fedward_client.prediction.network_answer import Classification
 from fedward_client.prediction.placed_mask import PlacedMask
 from fedward_client.prediction.result_headers import STATEMENT
@@ -19,7 +19,8 @@ def table_of(model: TrainedModel, answer: Classification | PlacedMask) -> dict[s
         return {**about, "kind": "classification", "classes": _classes(model, answer),
                 "num_images": answer.num_images}  # fmt: skip
     return {**about, "kind": "segmentation", "classes": _segments(model, answer),
-            "num_planes": len(answer.planes)}  # fmt: skip
+            "num_planes": len(answer.planes),
+            "no_volume_code": answer.no_volume_code or None}  # fmt: skip
 
 
 def _classes(model: TrainedModel, answer: Classification) -> list[dict[str, Any]]:
@@ -37,7 +38,7 @@ def _classes(model: TrainedModel, answer: Classification) -> list[dict[str, Any]
 def _segments(model: TrainedModel, answer: PlacedMask) -> list[dict[str, Any]]:
     classes = model.job.task.classes
     counts = np.bincount(answer.planes.ravel(), minlength=len(classes))
-    voxel_mm3 = _voxel_mm3(answer)
+    voxel_mm3 = answer.voxel_mm3
     return [
         {
             "class": one.name,
@@ -46,17 +47,6 @@ def _segments(model: TrainedModel, answer: PlacedMask) -> list[dict[str, Any]]:
         }
         for one in classes[1:]
     ]
-
-
-def _voxel_mm3(answer: PlacedMask) -> float | None:
-    """Volume of a voxel from the distance of the first two planes; None where nothing tells."""
-    first = answer.images[0]
-    if len(answer.images) < 2 or first.pixel_spacing_mm is None:
-        return None
-    places = [one.image_position_mm for one in answer.images[:2]]
-    if places[0] is None or places[1] is None:
-        return None
-    return math.prod(first.pixel_spacing_mm) * math.dist(places[0], places[1])
 
 
 def lines_of(table: Mapping[str, Any]) -> Iterator[str]:
@@ -70,6 +60,8 @@ def lines_of(table: Mapping[str, Any]) -> Iterator[str]:
         else:
             volume = "" if one["volume_ml"] is None else f"  {one['volume_ml']:.2f} ml"
             yield f"  {one['class']:<{width}}  {one['voxels']} voxels{volume}"
+    if code := table.get("no_volume_code"):
+        yield f"no volume in ml: {CODE_MEANINGS[code].meaning} ({code})"
     if table["out"] is not None:
         yield f"written to {table['out']}; it names the patient, as the archive needs it"
     if table["stored"]:

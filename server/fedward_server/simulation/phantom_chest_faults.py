@@ -104,15 +104,24 @@ def _one_uid_for_two(desk: _Desk) -> None:
     desk.book.expect_in_archive("E_DUPLICATE_INSTANCE")
 
 
-def _two_spellings(desk: _Desk) -> None:
+def _one_person_twice(desk: _Desk, splits: tuple[str, str]) -> None:
     patient = desk.patient()
     family, _, given = patient.name.partition("^")
     alias = dataclasses.replace(
         patient, patient_id=f"{patient.patient_id}-old", name=f"{family.upper()} ^{given.lower()}"
     )
-    desk.book.whole(desk.picture(patient))
-    desk.book.whole(desk.picture(alias))
+    desk.book.whole(desk.picture(patient), split=splits[0])
+    desk.book.whole(desk.picture(alias), split=splits[1])
     desk.book.expect_in_archive("W_PATIENT_TWICE")
+
+
+def _two_spellings(desk: _Desk) -> None:
+    _one_person_twice(desk, ("train", "train"))
+
+
+def _two_ids_in_two_splits(desk: _Desk) -> None:
+    _one_person_twice(desk, ("train", "test"))
+    desk.book.expect("E_PATIENT_IN_TWO_SPLITS", 2)
 
 
 def _two_studies_one_accession(desk: _Desk) -> None:
@@ -236,6 +245,7 @@ _FAULTS: tuple[Callable[[_Desk], None], ...] = (
     _two_studies_one_accession,
     _study_of_two_patients,
     _patient_in_two_splits,
+    _two_ids_in_two_splits,
     _same_pixels_in_two_splits,
     _same_pixels_in_one_split,
     _text_in_the_picture,

@@ -43,6 +43,11 @@ def state_of(folder: Path, locator: str) -> FileState:
     return FileState(locator, status.st_size, status.st_mtime_ns)
 
 
+def cached_case_ids(cache_folder: Path) -> set[str]:
+    """Give the cases that have an array below a site's cache."""
+    return {path.name.partition("-")[0] for path in cache_folder.rglob("native/*/*.npy")}
+
+
 def write_array(path: Path, array: NDArray[Any]) -> None:
     with path.open("wb") as file:
         np.save(file, array, allow_pickle=False)
@@ -59,6 +64,7 @@ class Hospital:
     decoded: list[str] = field(default_factory=list)
     now_open: int = 0
     most_open: int = 0
+    num_fetched: int = 0
     most_allowed: int = 1000
     on_decode: Callable[[str], None] | None = None
 
@@ -70,7 +76,8 @@ class Hospital:
         self.cases = [self.case(number) for number in range(self.num_cases)]
 
     def case(self, number: int, **changes: Any) -> SnapshotCase:
-        mask = MaskReference("picture", (state_of(self.folder, f"SECRET-mask-{number}.npy"),))
+        state = state_of(self.folder, f"SECRET-mask-{number}.npy")
+        mask = MaskReference("picture", (state,), str(self.folder.resolve()))
         fields: dict[str, Any] = {
             "case_id": pseudonym(KEY, "case", str(number)),
             "patient": f"SECRET-{number}",
@@ -103,8 +110,7 @@ class Hospital:
         self, cache: NativeCache, progress: Callable[[int, int], None] | None = None
     ) -> list[CaseOutcome]:
         pool = cast(DecodePool, self)
-        found = cache.decode_cases(self.snapshot, self, pool, progress, mask_folder=self.folder)
-        return list(found)
+        return list(cache.decode_cases(self.snapshot, self, pool, progress))
 
     # -- the store ---------------------------------------------------------------------------------
 
@@ -117,11 +123,15 @@ class Hospital:
         if self.now_open >= self.most_allowed:
             raise CohortError("no space", code="E_CACHE_FULL")
         self.now_open += 1
+        self.num_fetched += 1
         self.most_open = max(self.most_open, self.now_open)
         try:
             yield paths
         finally:
             self.now_open -= 1
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     # -- the pool ----------------------------------------------------------------------------------
 

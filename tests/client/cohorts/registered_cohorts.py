@@ -60,15 +60,20 @@ def home_in(folder: Path) -> SiteHome:
 
 
 def register(
-    home: SiteHome, dicom: Path, rows: Sequence[Row], name: str = "chest", **settings: Any
+    home: SiteHome,
+    dicom: Path,
+    rows: Sequence[Row],
+    name: str = "chest",
+    labels_in: Path | None = None,
+    **settings: Any,
 ) -> Snapshot:
     """Write the label file and `cohort.toml`, scan, and make a snapshot if anything changed."""
-    labels = write_manifest(dicom.parent / f"{name}.csv", rows)
+    labels = write_manifest((labels_in or dicom.parent) / f"{name}.csv", rows)
     registration = CohortRegistration(
         name=name,
         labels_file=str(labels),
         dicom_folder=str(dicom),
-        **{"task": CLASSIFY, "cases": "images", **settings},
+        **{"task": CLASSIFY, "cases": "images", "min_patients": 1, **settings},
     )
     write_registration(home, registration)
     with opened_index(home, name) as index:

@@ -1,6 +1,7 @@
 """A site that offers a registered cohort: which snapshot a run has, and who is left out of it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from tests.client.cohorts.registered_cohorts import PoolInProcess, register, wri
 from tests.client.daemon.asked_site import SITE, Coordinator
 from tests.tiny_federation import TinyFederation, make_federation, pictures_of, tiny_job
 
+from fedward_client.cohorts.cohort_file import SourceSettings, write_cohort_file
+from fedward_client.cohorts.registered.cohort_folder import CohortFolder
 from fedward_client.cohorts.registered.excluded_patients import add_excluded_patients
 from fedward_client.daemon.site_state import OpenRun, forget_open_sites, open_site
 from fedward_client.pseudonyms import pseudonym
@@ -105,6 +108,29 @@ def test_a_refused_run_pins_nothing(tmp_path: Path) -> None:
     register_pictures(federation, labels="10")
     assert isinstance(coordinator.propose().message, messages.ManifestReply)
     assert opened_run(coordinator).sources[0].cohort == "main@2"
+
+
+@pytest.mark.parametrize("as_a_simulation", [False, True])
+def test_a_cohort_beyond_its_limits_is_refused_by_code(
+    tmp_path: Path, as_a_simulation: bool
+) -> None:
+    federation = make_federation(tmp_path / "dicom")
+    number = register_pictures(federation)
+    home = home_of(federation)
+    assert number == 1
+    offered = CohortFolder(home, "main")
+    text = offered.settings_file.read_text()
+    assert text.count("min_patients = 1\n") == 1
+    offered.settings_file.write_text(text.replace("min_patients = 1\n", "min_patients = 99\n"))
+    if as_a_simulation:  # which names the cohort of another home in a file
+        elsewhere = tmp_path / "hospital"
+        shutil.copytree(home.folder, elsewhere)
+        shutil.rmtree(offered.path)
+        source = SourceSettings(source="registered", path=str(elsewhere), cohort="main")
+        write_cohort_file(home.cohorts / "main.toml", [source])
+    setup = federation.set_up(tmp_path / "run")
+    answer = Coordinator(federation, setup, setup.key).propose()
+    assert answer.message == messages.Refusal("E_TOO_FEW_PATIENTS")
 
 
 def sampled_patients(run: OpenRun) -> set[bytes]:

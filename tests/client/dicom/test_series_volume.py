@@ -153,6 +153,28 @@ def test_dark_is_always_low(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decoded.array, 4095 - stored.astype(np.int16))
 
 
+def test_a_slice_of_padding_alone_becomes_the_smallest_real_value_of_the_volume(
+    tmp_path: Path,
+) -> None:
+    stored = made.voxels(5)
+    stored[[0, 3]] = -2000
+    stored[1, 0, :4] = -2000
+    slices = made.made_slices(stored, PixelPaddingValue=-2000)
+    decoded = decode_series(made.written(tmp_path, slices))
+    real = stored[[1, 2, 4]].astype(np.int64)
+    smallest = [real[n][real[n] > -2000].min() for n in range(3)]
+    expected = np.where(stored == -2000, smallest[0], stored)  # within a slice, its own
+    expected[[0, 3]] = min(smallest)
+    np.testing.assert_array_equal(decoded.array, expected - 1024)
+    assert decoded.array.dtype == np.int16
+
+
+def test_a_volume_of_padding_alone_stays_as_it_is(tmp_path: Path) -> None:
+    slices = made.made_slices(made.voxels(3) * 0 - 2000, PixelPaddingValue=-2000)
+    decoded = decode_series(made.written(tmp_path, slices))
+    assert set(decoded.array.ravel()) == {-3024}
+
+
 def test_frames_of_an_enhanced_file_are_put_in_order_with_their_own_slopes(tmp_path: Path) -> None:
     stored = made.voxels(5)
     slopes = [1.0, 2.0, 3.0, 4.0, 5.0]

@@ -152,6 +152,26 @@ def test_a_series_that_the_server_chokes_on_costs_itself_alone_and_is_not_forgot
     assert len(index.series(bad)) == 2
 
 
+def test_two_patients_under_one_instance_uid_both_stay_and_are_an_error(
+    pacs: Pacs, index: DicomIndex, tmp_path: Path
+) -> None:
+    slices = [ct_slice(generate_uid(), generate_uid()[:60], number) for number in (1, 2)]
+    for number, dataset in enumerate(slices):
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        dataset.PatientID = f"{PATIENT_ID}-{number}"
+        pacs.add(dataset)
+    store = store_for(pacs, tmp_path, attempts=1)
+    store.scan(index)
+    series = [dataset.SeriesInstanceUID for dataset in slices]
+    assert [len(index.series(uid)) for uid in series] == [1, 1]
+    assert [one.code for one in index.scan_findings()] == [
+        "E_DUPLICATE_INSTANCE", "W_PATIENT_TWICE", "W_SEVERAL_STUDIES"
+    ]  # fmt: skip
+    pacs.fail("/instances", status(500), status(500))
+    store.scan(index)  # what cannot be listed now is not forgotten
+    assert [len(index.series(uid)) for uid in series] == [1, 1]
+
+
 def test_a_server_that_fails_on_one_series_after_the_other_ends_the_scan(
     pacs: Pacs, index: DicomIndex, tmp_path: Path
 ) -> None:

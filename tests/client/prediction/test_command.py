@@ -136,6 +136,48 @@ def test_a_classification_becomes_a_report_and_a_table_without_the_patient(
     assert dcmread(out).Modality == "SR"
 
 
+@pytest.mark.parametrize(
+    ("places_mm", "volume_mm3", "code"),
+    [
+        ((0, 2.5, 5), 1.25 * 2.5, None),
+        ((5, 0, 2.5), 1.25 * 2.5, None),  # the order of file names says nothing
+        ((0, 17, 3), None, "E_IRREGULAR_SPACING"),
+        ((0,), None, "E_TOO_FEW_SLICES"),
+    ],
+)
+def test_single_images_have_a_volume_only_where_they_make_one(
+    tmp_path: Path,
+    unet: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    places_mm: tuple[float, ...],
+    volume_mm3: float | None,
+    code: str | None,
+) -> None:
+    datasets = series_datasets(shape=(3, 8, 10))[: len(places_mm)]
+    for dataset, place in zip(datasets, places_mm, strict=True):
+        dataset.ImagePositionPatient = [0, 0, place]
+    series = write_series(tmp_path / "series", datasets)
+    for form in (["--json"], []):
+        ended, said, error = run(
+            monkeypatch, capsys, "--model", unet, "--series", series,
+            "--out", tmp_path / "x.dcm", "--force", *form,
+        )  # fmt: skip
+        assert (ended, error) == (0, "")
+        if form:
+            table = json.loads(said)
+            [segment] = table["classes"]
+            assert segment["voxels"] > 0
+            assert table["no_volume_code"] == code
+            if volume_mm3 is None:
+                assert segment["volume_ml"] is None
+            else:
+                expected = segment["voxels"] * volume_mm3 / 1000
+                assert segment["volume_ml"] == pytest.approx(expected)
+        else:
+            assert (code is None) == (" ml\n" in said) and (code or "") in said
+
+
 def test_wrong_use_ends_with_2_and_a_hint_and_leaves_nothing(
     tmp_path: Path,
     unet: Path,

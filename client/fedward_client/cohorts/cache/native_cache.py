@@ -7,25 +7,28 @@ native/ab/CASE-CONTENT.image.npy, CASE-CONTENT.mask.npy
 CASE is the case's pseudonym, CONTENT a hash of the names, sizes and times of the files it was
 decoded from; no job setting plays a part, so every job shares the arrays.
 
-What is believed: `decode_cases` and `open_map` take an array without reading it if its file still
-has the size, times and inode that its entry gives, since no program writes to a file without
-changing these; otherwise its SHA-256 decides. `read`, which views are built from, hashes every
+What is believed: `decode_cases` takes an array without reading it if its file still has the size,
+times and inode that its entry gives, since no program writes to a file without changing these;
+otherwise its SHA-256 decides, once. `read`, which views are built from, hashes every
 array that it gives, so damage of the disk itself is found before anything trains on it. Files are
 not forced to the disk one by one: what a power cut tears does not pass these checks, and is decoded
 again.
+
+The quota is of arrays and job views together. Before it is passed, what nobody needs is taken away
+(`site_room` has the rule); what is decoded at the moment stays.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import hashlib
 import io
 import json
-import mmap
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +60,23 @@ _INDEX_FILE = "index.lines"
 _HALF_WRITTEN = "writing.tmp"
 _PRIVATE_FOLDER = 0o700
 _PRIVATE_FILE = 0o600
-_MAX_OPEN_MAPS = 4096
+
+
+class Surroundings(Protocol):
+    """What shares the quota with the arrays, and what of all is needed."""
+
+    def used_bytes(self) -> int:
+        """What the others take of the disk."""
+
+    def needed_names(self) -> frozenset[str]:
+        """Give the arrays that must stay.
+
+        Raises:
+            CorruptFileError: Nobody can tell.
+        """
+
+    def make_room(self) -> None:
+        """Take away of the others what can be made again."""
 
 
 class NativeCache:
@@ -65,13 +84,19 @@ class NativeCache:
 
     Args:
         folder: Made if missing, for its owner alone.
-        quota_bytes: All arrays together take no more.
+        quota_bytes: All arrays and what surrounds them take no more together.
+        surroundings: None where there is nothing but arrays, all of them needed.
     """
 
-    def __init__(self, folder: Path, quota_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, quota_bytes: int, surroundings: Surroundings | None = None
+    ) -> None:
         self._folder = folder
         self._quota_bytes = quota_bytes
-        self._maps: dict[str, NDArray[Any]] = {}
+        self._surroundings = surroundings
+        self._spared: frozenset[str] = frozenset()
+        self._others_bytes = 0
+        self._writers = 0
         with full_disk_named(folder):
             folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
         self._index = NativeIndex(folder / _INDEX_FILE)
@@ -81,24 +106,17 @@ class NativeCache:
         """What all arrays take of the disk."""
         return self._index.used_bytes
 
-    @property
-    def case_ids(self) -> frozenset[str]:
-        """The cases that have an array here."""
-        return frozenset(map(case_of_name, self._index.names))
-
     def decode_cases(
         self,
         snapshot: "Snapshot",
         store: "InstanceStore",
         pool: "DecodePool",
         progress: Callable[[int, int], None] | None = None,
-        *,
-        mask_folder: Path | None = None,
     ) -> "Iterator[CaseOutcome]":
         """Decode what is missing of a snapshot's cases; see `native_decoding.decode_cases`."""
         from fedward_client.cohorts.cache.native_decoding import decode_cases
 
-        return decode_cases(self, snapshot.cases, store, pool, progress, mask_folder=mask_folder)
+        return decode_cases(self, snapshot.cases, store, pool, progress)
 
     def find(self, case_id: str, content: str, role: Role) -> CacheEntry | None:
         """Give an entry whose file is whole, or None; another process's entries count too."""
@@ -107,7 +125,7 @@ class NativeCache:
         if entry is None:
             self._index.refresh()
             entry = self._index.get(name)
-        return entry if entry is not None and self._is_whole(entry) else None
+        return None if entry is None else self._if_whole(entry)
 
     def read(self, entry: CacheEntry) -> NDArray[Any]:
         """Give an array, every value of it checked, in memory of its own.
@@ -127,30 +145,37 @@ class NativeCache:
             raise _corrupt()
         return array
 
-    def open_map(self, entry: CacheEntry) -> NDArray[Any]:
-        """Give an array as a read-only memory map, for many looks at parts of it; maps stay open.
-
-        Raises:
-            CorruptFileError: It is gone or no longer what was written.
-        """
-        name = entry.name
-        if name not in self._maps:
-            if not self._is_whole(entry):
-                raise _corrupt()
-            if len(self._maps) >= _MAX_OPEN_MAPS:
-                self._maps.pop(next(iter(self._maps)))
-            self._maps[name] = _map(self._path(name), entry)
-        return self._maps[name]
-
     @contextlib.contextmanager
     def only_writer(self) -> Iterator[None]:
-        """Wait until no other process or cache object writes; a dead writer's lock is free."""
-        with full_disk_named(self._folder):
-            file = (self._folder / ".lock").open("wb")
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            self._index.refresh()
-            yield
+        """Wait until no other process or cache object writes; a dead writer's lock is free.
+
+        The object that writes already does not wait for itself.
+        """
+        with contextlib.ExitStack() as stack:
+            if not self._writers:
+                with full_disk_named(self._folder):
+                    file = stack.enter_context((self._folder / ".lock").open("wb"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+                self._index.refresh()
+                self._count_others()
+            self._writers += 1
+            try:
+                yield
+            finally:
+                self._writers -= 1
+
+    def spare(self, names: Iterable[str]) -> None:
+        """Keep these arrays, and no others than are needed anyway, when room must be made."""
+        self._spared = frozenset(names)
+
+    def require_room(self, num_bytes: int) -> None:
+        """Check that something else of this size fits beside the arrays; make room if need be.
+
+        Raises:
+            CohortError: `E_CACHE_FULL`.
+        """
+        with self.only_writer():
+            self._require_room(num_bytes)
 
     def add(
         self, case_id: str, content: str, role: Role, array: NDArray[Any], facts: Mapping[str, Any]
@@ -166,7 +191,7 @@ class NativeCache:
         array = np.ascontiguousarray(array)
         header = _header_of(array.dtype.str, array.shape)
         name = entry_name(case_id, content, role)
-        self._require_room(name, len(header) + array.nbytes)
+        self._require_room(on_disk(len(header) + array.nbytes) - self._index.used_by(name))
         path = self._path(name)
         with full_disk_named(path):
             status = _write(path, self._folder / _HALF_WRITTEN, header, array)
@@ -198,12 +223,9 @@ class NativeCache:
         """Delete one array that is no longer what was written."""
         self._delete(lambda name: name == entry.name and self._index.get(name) == entry)
 
-    def prune(self, keep: "Iterable[Snapshot]") -> int:
-        """Delete what no snapshot of `keep` needs; give the number of arrays."""
-        from fedward_client.cohorts.cache.native_decoding import names_of_case
-
-        wanted = {n for snapshot in keep for case in snapshot.cases for n in names_of_case(case)}
-        return self._delete(lambda name: name not in wanted, sweep=True)
+    def prune(self, keep: Collection[str]) -> int:
+        """Delete all arrays but those of these names; give their number."""
+        return self._delete(lambda name: name not in keep, sweep=True)
 
     def _delete(self, is_unwanted: Callable[[str], bool], *, sweep: bool = False) -> int:
         with self.only_writer():
@@ -212,7 +234,6 @@ class NativeCache:
             self._index.append(*names)
             self._index.settle()
             for name in names:
-                self._maps.pop(name, None)
                 self._path(name).unlink(missing_ok=True)
             if sweep:
                 self._sweep()
@@ -225,38 +246,57 @@ class NativeCache:
             if path not in known:
                 path.unlink(missing_ok=True)
 
-    def _require_room(self, name: str, num_bytes: int) -> None:
-        used = self.used_bytes - self._index.used_by(name)
-        if used + on_disk(num_bytes) > self._quota_bytes:
+    def _require_room(self, num_bytes: int) -> None:
+        if self._lacks_room(num_bytes) and self._surroundings is not None:
+            with contextlib.suppress(CorruptFileError):  # then every array may be needed
+                self.prune(self._surroundings.needed_names() | self._spared)
+            if self._lacks_room(num_bytes):
+                self._surroundings.make_room()
+                self._count_others()
+        if self._lacks_room(num_bytes):
             raise CohortError(
-                f"the cache of decoded images holds {used} bytes and needs {num_bytes} more; "
+                f"the cache holds {self.used_bytes} bytes of decoded images and "
+                f"{self._others_bytes} of job views, and needs {num_bytes} more; "
                 f"{self._quota_bytes} are allowed",
-                hint="raise the quota, or delete what is no longer needed",
+                hint="raise cache_quota_gigabytes, or delete what is no longer needed",
                 code=E_CACHE_FULL,
             )
+
+    def _lacks_room(self, num_bytes: int) -> bool:
+        return self.used_bytes + self._others_bytes + num_bytes > self._quota_bytes
+
+    def _count_others(self) -> None:
+        if self._surroundings is not None:
+            self._others_bytes = self._surroundings.used_bytes()
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / f"{name}.npy"
 
-    def _is_whole(self, entry: CacheEntry) -> bool:
+    def _if_whole(self, entry: CacheEntry) -> CacheEntry | None:
         try:
             status = self._path(entry.name).stat()
-            if status.st_size != entry.file_bytes:
-                return False
-            return FileStamp.of(status) == entry.stamp or self._is_restored(entry)
         except OSError:
-            return False
+            return None
+        if status.st_size != entry.file_bytes:
+            return None
+        stamp = FileStamp.of(status)
+        return entry if stamp == entry.stamp else self._if_restored(entry, stamp)
 
-    def _is_restored(self, entry: CacheEntry) -> bool:
-        """Say whether a file with other times still holds what was written, as a backup does."""
-        with contextlib.suppress(CorruptFileError):
+    def _if_restored(self, entry: CacheEntry, stamp: FileStamp) -> CacheEntry | None:
+        """Believe a file with other times that holds what was written, as a backup's does."""
+        try:
             self.read(entry)
-            return True
-        return False
+        except CorruptFileError:
+            return None
+        fresh = dataclasses.replace(entry, stamp=stamp)
+        with self.only_writer():
+            if self._index.get(entry.name) == entry:
+                self._index.append(fresh)
+        return fresh
 
 
 def open_native_cache(home: SiteHome) -> NativeCache:
-    """Open a site's cache; `cache_quota_gigabytes` of its `site.toml` is the quota.
+    """Open a site's cache; `cache_quota_gigabytes` of its `site.toml` is the quota of `cache/`.
 
     Raises:
         ConfigurationError: The quota is no number above 0.
@@ -269,7 +309,9 @@ def open_native_cache(home: SiteHome) -> NativeCache:
         raise ConfigurationError(
             f"{path}: cache_quota_gigabytes is {quota!r}", hint="a number above 0"
         )
-    return NativeCache(home.cache / "native", int(quota * 1e9))
+    from fedward_client.cohorts.cache.site_room import SiteRoom
+
+    return NativeCache(home.cache / "native", int(quota * 1e9), SiteRoom(home))
 
 
 @contextlib.contextmanager
@@ -298,15 +340,6 @@ def pixels_hash(array: NDArray[Any]) -> str:
     digest = hashlib.sha256(json.dumps([array.dtype.str, array.shape]).encode())
     digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _map(path: Path, entry: CacheEntry) -> NDArray[Any]:
-    # An array of its own, not np.memmap, which makes each look at a part four times slower.
-    with _opened(path, entry) as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        offset = file.tell()
-    values = np.frombuffer(content, dtype=entry.dtype, offset=offset)
-    return values.reshape(entry.shape)
 
 
 @functools.lru_cache(maxsize=256)

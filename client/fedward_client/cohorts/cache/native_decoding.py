@@ -8,8 +8,8 @@ decoded: their snapshot does not mean them.
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from fedward_client.dicom.decode_pool import Decoded, DecodePool
 
 E_FILE_CHANGED = "E_FILE_CHANGED"
+E_FILE_UNREADABLE = "E_FILE_UNREADABLE"
 E_MASK_NOT_FOUND = "E_MASK_NOT_FOUND"
 
-DECODING = 1
+DECODING = 2
 """Raised when the same file would now be decoded to other values: all is decoded anew."""
 
 _CASES_AT_ONCE = 64
@@ -99,8 +100,6 @@ def decode_cases(
     store: "InstanceStore",
     pool: "DecodePool",
     progress: Progress | None = None,
-    *,
-    mask_folder: Path | None = None,
 ) -> Iterator[CaseOutcome]:
     """Decode what is missing, images and masks, and give every case's outcome in order.
 
@@ -110,21 +109,22 @@ def decode_cases(
         store: Where DICOM files are.
         pool: Decodes in processes of its own.
         progress: Called with the number of cases done and of all.
-        mask_folder: Where masks that are no DICOM files are: the label file's folder.
 
     Raises:
         CohortError: `E_CACHE_FULL`, or `E_SOURCE_UNREADABLE`; what was decoded stays.
         DiskFullError: No space; what was decoded stays.
     """
-    reader = _Reader(cache, store, mask_folder)
+    reader = _Reader(cache, store)
+    cache.spare(name for case in cases for name in names_of_case(case))
     for begin in range(0, len(cases), _CASES_AT_ONCE):
         batch = cases[begin : begin + _CASES_AT_ONCE]
         codes: dict[str, str] = {}
         if not all(is_decoded(cache, one) for one in batch):
             with cache.only_writer():
-                wanted = deque(one for one in batch if not is_decoded(cache, one))
-                while wanted:
-                    codes |= _decode(wanted, reader, pool)
+                wanted = deque(_by_files(one for one in batch if not is_decoded(cache, one)))
+                with reader:
+                    while wanted:
+                        codes |= _decode(wanted, reader, pool)
                 cache.settle()
         for one in batch:
             yield _outcome_of(cache, one, codes.get(one.case_id))
@@ -132,10 +132,19 @@ def decode_cases(
             progress(begin + len(batch), len(cases))
 
 
+def _by_files(cases: Iterable[SnapshotCase]) -> Iterator[SnapshotCase]:
+    """Put the frames of one file next to each other."""
+    groups: dict[tuple[FileState, ...], list[SnapshotCase]] = {}
+    for one in cases:
+        groups.setdefault(one.files, []).append(one)
+    for group in groups.values():
+        yield from group
+
+
 def _outcome_of(cache: NativeCache, case: SnapshotCase, code: str | None) -> CaseOutcome:
     entry = find_array(cache, case, "image") if code is None else None
     if entry is None:  # a code, or somebody took the array away meanwhile
-        return CaseOutcome(case.case_id, code or E_IMAGE_UNREADABLE, "")
+        return CaseOutcome(case.case_id, code or E_FILE_UNREADABLE, "")
     return CaseOutcome(case.case_id, None, entry.pixels_sha256)
 
 
@@ -220,18 +229,47 @@ def _require_unchanged(files: Sequence[tuple[Path, FileState]]) -> None:
             raise UnusableCaseError(E_FILE_CHANGED)
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Finds a case's files."""
+class _Lease:
+    """Image files that several cases share, at hand until the last lets go."""
 
-    cache: NativeCache
-    store: "InstanceStore"
-    mask_folder: Path | None
+    def __init__(self, files: tuple[FileState, ...], opened: AbstractContextManager[list[Path]]):
+        self.files = files
+        self._opened = opened
+        self.paths = opened.__enter__()
+        self._num_holders = 1
+
+    def hold(self) -> None:
+        self._num_holders += 1
+
+    def release(self) -> None:
+        self._num_holders -= 1
+        if not self._num_holders:
+            self._opened.__exit__(None, None, None)
+
+
+class _Reader:
+    """Finds a case's files; frames of one file that come one after the other get it once.
+
+    In a `with` block it holds the files of the case that came last, until others come.
+    """
+
+    def __init__(self, cache: NativeCache, store: "InstanceStore") -> None:
+        self.cache = cache
+        self._store = store
+        self._last: _Lease | None = None
+
+    def __enter__(self) -> "_Reader":
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._last is not None:
+            self._last.release()
+            self._last = None
 
     def open(self, case: SnapshotCase) -> list[_Order]:
         """Get all files of a case, once, and give the orders for what the cache lacks."""
         with ExitStack() as stack:
-            images = self._local(case.files, stack)
+            images = self._images(case, stack)
             files = list(zip(images, case.files, strict=True))
             masks: list[Path] = []
             if case.mask is not None:
@@ -247,15 +285,24 @@ class _Reader:
                 orders[-1].files_to_close.push(stack.pop_all())
             return orders
 
+    def _images(self, case: SnapshotCase, stack: ExitStack) -> list[Path]:
+        if self._last is None or self._last.files != case.files:
+            self.__exit__()  # first, for space is bounded
+            locators = [one.locator for one in case.files]
+            self._last = _Lease(case.files, self._store.local_files(locators))
+        self._last.hold()
+        stack.callback(self._last.release)
+        return self._last.paths
+
     def _local(self, files: Sequence[FileState], stack: ExitStack) -> list[Path]:
-        return stack.enter_context(self.store.local_files([one.locator for one in files]))
+        return stack.enter_context(self._store.local_files([one.locator for one in files]))
 
     def _mask_files(self, mask: MaskReference, stack: ExitStack) -> list[Path]:
         if mask.files and mask.kind in ("dicom-seg", "rtstruct"):
             return self._local(mask.files, stack)
-        if not mask.files or self.mask_folder is None:
+        if not mask.files or not mask.folder:
             raise UnusableCaseError(E_MASK_NOT_FOUND)
-        folder = self.mask_folder.resolve()
+        folder = Path(mask.folder)
         return [existing_file_inside(folder, one.locator) for one in mask.files]
 
 

@@ -30,10 +30,11 @@ from fedward_client.dicom.instance_facts import InstanceFacts
 from fedward_client.pseudonyms import pseudonym
 
 _FACTS = f"SELECT {FACT_COLUMNS} FROM files f JOIN headers h ON h.id = f.header_id"  # noqa: S608
-# Of files with the same content under the same UID the first by name stands for all.
+# Of files with the same content under the same UID the first by name stands for all. Content that
+# nobody compared, as of a server's instances, is NULL and equals nothing.
 _NO_TWIN = (
     " AND NOT EXISTS (SELECT 1 FROM files t WHERE t.sop_instance_uid = f.sop_instance_uid"
-    " AND t.size_bytes = f.size_bytes AND t.content_sha256 IS f.content_sha256"
+    " AND t.size_bytes = f.size_bytes AND t.content_sha256 = f.content_sha256"
     " AND t.locator < f.locator)"
 )
 _IN_USE = " AND EXISTS (SELECT 1 FROM files f WHERE f.header_id = h.id)"
@@ -117,6 +118,11 @@ class DicomIndex:
         """Whether the last scan that began went through to its end."""
         rows = dict(self._rows("SELECT name, value FROM meta"))
         return bool(0 < rows.get("scan", 0) == rows.get(LAST_WHOLE))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no file is known at all, be it usable or not."""
+        return not self._rows("SELECT 1 FROM files LIMIT 1")
 
     def count(self) -> int:
         """Give the number of usable DICOM files, twins among them."""

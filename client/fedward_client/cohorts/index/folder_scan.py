@@ -6,6 +6,7 @@ itself alone.
 
 import contextlib
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from fedward_client.cohorts.index.dicom_index import DicomIndex
 from fedward_client.cohorts.index.folder_walk import FoundFile, FoundProblem, walk_files
 from fedward_client.cohorts.index.index_scan import NEVER_KNOWN, IndexScan
 from fedward_client.cohorts.index.instance_store import Progress, ScanProgress, ScanSummary
+from fedward_client.cohorts.passing_codes import PASSING_CODES
 from fedward_client.cohorts.source import (
     E_FILE_NOT_FOUND,
     E_PATH_ESCAPES,
@@ -23,16 +25,12 @@ from fedward_client.cohorts.source import (
     UnusableCaseError,
 )
 from fedward_client.dicom.bounded_reading import (
-    E_DECODER_MEMORY,
     E_FILE_CHANGED,
-    E_FILE_UNREADABLE,
+    opened_regular,
     scan_header,
 )
 from fedward_client.dicom.header_facts import facts_of
 from fedward_common.errors import CohortError
-
-# Of the machine or the moment, not of the file's content: the next scan tries again
-_MAY_PASS = (E_FILE_CHANGED, E_FILE_UNREADABLE, E_DECODER_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,18 @@ class FolderStore:
     def scan(self, index: DicomIndex, progress: Progress | None = None) -> ScanSummary:
         """Keep `InstanceStore.scan`.
 
-        A file that changes while it is read is `E_FILE_CHANGED` until the next scan.
+        A file that changes while it is read is `E_FILE_CHANGED` until the next scan. A folder in
+        which nothing lies any more counts as one that is not mounted.
         """
         folder = folder_of(str(self.folder), "DICOM files")
         _require_listable(folder)
+        all_found = walk_files(folder)
+        first = list(itertools.islice(all_found, 1))
+        if not first and not index.is_empty:
+            raise _nothing_left(folder)
         with index.scanning() as scan:
             walk = _Walk(scan, index.pseudonym_key, progress, self.progress_every)
-            for found in walk_files(folder):
+            for found in itertools.chain(first, all_found):
                 walk.take(found)
             scan.remove_vanished()  # they are nobody's twins
             _compare_twins(scan, folder)
@@ -77,6 +80,9 @@ class FolderStore:
         """Keep `InstanceStore.local_files`; the files are the folder's own and stay."""
         folder = folder_of(str(self.folder), "DICOM files")
         yield [_file_inside(folder, locator) for locator in locators]
+
+    def close(self) -> None:
+        """Keep `InstanceStore.close`: nothing is open."""
 
 
 class _Walk:
@@ -133,7 +139,7 @@ def _read_into(scan: IndexScan, found: FoundFile, pseudonym_key: bytes) -> None:
     except UnusableCaseError as error:
         if error.code == E_FILE_NOT_FOUND:  # since it was listed; the end of the scan removes it
             return
-        if error.code in _MAY_PASS:
+        if error.code in PASSING_CODES:  # the next scan tries again
             size = NEVER_KNOWN
         scan.add_problem(found.locator, size, modified, error.code)
 
@@ -142,16 +148,18 @@ def _compare_twins(scan: IndexScan, folder: Path) -> None:
     """Hash the files that share UID and size: the same file twice, or two for one UID?"""
     for locator, size, modified in scan.possible_twins():
         try:
-            with (folder / locator).open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").digest()
-                status = os.fstat(file.fileno())
-        except OSError:
-            scan.add_problem(locator, NEVER_KNOWN, 0, E_FILE_UNREADABLE)
-            continue
-        if (status.st_size, status.st_mtime_ns) == (size, modified):
-            scan.set_content(locator, content)
-        else:
-            scan.add_problem(locator, NEVER_KNOWN, 0, E_FILE_CHANGED)
+            scan.set_content(locator, _content_of(folder / locator, size, modified))
+        except UnusableCaseError as error:
+            scan.add_problem(locator, NEVER_KNOWN, 0, error.code)
+
+
+def _content_of(path: Path, size_bytes: int, modified_ns: int) -> bytes:
+    """Hash a file that must still be the one that was read."""
+    with opened_regular(path) as (descriptor, state):
+        if (state.st_size, state.st_mtime_ns) != (size_bytes, modified_ns):
+            raise UnusableCaseError(E_FILE_CHANGED)
+        with open(descriptor, "rb", closefd=False) as file:
+            return hashlib.file_digest(file, "sha256").digest()
 
 
 def _require_listable(folder: Path) -> None:
@@ -164,6 +172,14 @@ def _require_listable(folder: Path) -> None:
             hint="let the site's user read the folder",
             code=E_SOURCE_UNREADABLE,
         ) from None
+
+
+def _nothing_left(folder: Path) -> CohortError:
+    return CohortError(
+        f"{folder} is empty, and the index knows files there",
+        hint="mount it; if its files are gone for good, register the cohort anew",
+        code=E_SOURCE_UNREADABLE,
+    )
 
 
 def _file_inside(folder: Path, locator: str) -> Path:

@@ -61,11 +61,17 @@ def scan_findings(connection: sqlite3.Connection) -> list[Finding]:
 def _duplicates(connection: sqlite3.Connection) -> Iterator[Finding]:
     rows = connection.execute(_DUPLICATES)
     for _, group in itertools.groupby(rows, key=lambda row: row[0]):
-        files = [(printable_place(locator_text(row[1])), row[2:]) for row in group]
-        if len({content for _, content in files}) > 1:
-            yield Finding("E_DUPLICATE_INSTANCE", place=_first_of([place for place, _ in files]))
+        files = list(group)
+        places = [printable_place(locator_text(row[1])) for row in files]
+        if _are_twins([row[2:] for row in files]):
+            yield from (Finding("W_DUPLICATE_FILE", place=place) for place in places[1:])
         else:
-            yield from (Finding("W_DUPLICATE_FILE", place=place) for place, _ in files[1:])
+            yield Finding("E_DUPLICATE_INSTANCE", place=_first_of(places))
+
+
+def _are_twins(contents: list[tuple[int, bytes | None]]) -> bool:
+    """Say whether files have one size and one hash; what nobody compared may be anything."""
+    return len(set(contents)) == 1 and contents[0][1] is not None
 
 
 def _patients_twice(connection: sqlite3.Connection) -> Iterator[Finding]:

@@ -68,3 +68,6 @@ class InstanceStore(Protocol):
         Raises:
             UnusableCaseError: `E_FILE_NOT_FOUND` or `E_PATH_ESCAPES`.
         """
+
+    def close(self) -> None:
+        """Let go of connections; the store is not used afterwards."""

@@ -15,10 +15,13 @@ from fedward_client.cohorts.registered.patient_identity import patient_findings
 from fedward_client.cohorts.registered.quarantine import Quarantine
 from fedward_client.cohorts.registered.registration import CohortRegistration
 from fedward_client.cohorts.registered.snapshot import SnapshotCase
-from fedward_client.cohorts.registered.split_decision import decide_splits
+from fedward_client.cohorts.registered.split_decision import (
+    decide_splits,
+    persons_in_two_splits,
+)
 from fedward_client.cohorts.registered.split_record import record_key
 from fedward_client.cohorts.reports.scanner_names import modality_name, scanner_name
-from fedward_client.cohorts.source import Split
+from fedward_client.cohorts.source import E_PATIENT_IN_TWO_SPLITS, Split
 from fedward_client.pseudonyms import pseudonym
 
 E_LABEL_CONTRADICTS = "E_LABEL_CONTRADICTS"
@@ -159,6 +162,13 @@ def _with_splits(
     known = {patient: earlier[key] for patient, key in key_of.items() if key in earlier}
     decision = decide_splits(stated, known, registration.task.split, keys.split_key)
     kept = _drop(matched, findings, lambda one: decision.codes.get(one.patient))
+    if registration.unit == "patient":
+        torn = persons_in_two_splits(
+            (one.stated.person_key, one.patient, decision.splits[one.patient]) for one in kept
+        )
+        kept = _drop(
+            kept, findings, lambda one: E_PATIENT_IN_TWO_SPLITS if one.patient in torn else None
+        )
     return kept, {key_of[patient]: split for patient, split in decision.splits.items()}
 
 

@@ -37,7 +37,7 @@ from fedward_client.cohorts.registered.snapshot_store import (
 from fedward_client.cohorts.registered.split_record import SplitRecord
 from fedward_client.cohorts.source import E_SOURCE_UNREADABLE
 from fedward_client.site_home import SiteHome, create_site_home
-from fedward_common.errors import CohortError, ConfigurationError
+from fedward_common.errors import CohortError, ConfigurationError, CorruptFileError
 
 if TYPE_CHECKING:
     from fedward_client.cohorts.cache.native_cache import NativeCache
@@ -110,8 +110,8 @@ def scan_source(
     Raises:
         CohortError: `E_SOURCE_UNREADABLE`: nothing can be listed, or there is no image at all.
     """
-    store = registration.open_store(home.cache)
-    store.scan(index, progress)
+    with contextlib.closing(registration.open_store(home.cache)) as store:
+        store.scan(index, progress)
     if not index.count():
         raise CohortError(
             "the source holds no usable DICOM file; no snapshot was made",
@@ -159,7 +159,7 @@ def make_snapshot(
     """
     record = SplitRecord.of_home(home)
     with record.changing():
-        newest = newest_snapshot(home, registration.name)
+        newest = _newest_if_whole(home, registration.name)
         snapshot, selection = _built(home, registration, table, index, record, quarantine)
         not_dicom = index.counts().not_dicom
         if newest is not None and newest.fingerprint == snapshot.fingerprint:
@@ -168,6 +168,14 @@ def make_snapshot(
         record.add(selection.splits)
         write_snapshot(home, snapshot)
     return Kept(snapshot, is_new=True, not_dicom=not_dicom)
+
+
+def _newest_if_whole(home: SiteHome, name: str) -> Snapshot | None:
+    """A damaged snapshot is another than any: the next one takes its place."""
+    try:
+        return newest_snapshot(home, name)
+    except CorruptFileError:
+        return None
 
 
 def _built(
@@ -210,14 +218,14 @@ def check_pixels(
     record = SplitRecord.of_home(home)
     candidate, _ = _built(home, registration, table, index, record, Quarantine())
     cache = open_native_cache(home)
-    store = registration.open_store(home.cache)
     codes: dict[str, str] = {}
     pixels: list[tuple[str, str]] = []
-    with DecodePool(num_workers=num_workers or min(os.cpu_count() or 1, _MAX_WORKERS)) as pool:
-        outcomes = cache.decode_cases(
-            candidate, store, pool, progress, mask_folder=Path(registration.labels_file).parent
-        )
-        for one in outcomes:
+    workers = num_workers or min(os.cpu_count() or 1, _MAX_WORKERS)
+    with (
+        contextlib.closing(registration.open_store(home.cache)) as store,
+        DecodePool(num_workers=workers) as pool,
+    ):
+        for one in cache.decode_cases(candidate, store, pool, progress):
             if one.code is not None:
                 codes[one.case_id] = one.code
             else:

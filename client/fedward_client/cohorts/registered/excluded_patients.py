@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from fedward_client.cohorts.manifest_csv import read_manifest
+from fedward_client.cohorts.manifest_csv import Manifest, read_manifest
 from fedward_client.pseudonyms import pseudonym
 from fedward_client.site_home import SiteHome, write_private_file
 from fedward_common.errors import ConfigurationError, CorruptFileError
@@ -19,6 +19,7 @@ from fedward_common.errors import ConfigurationError, CorruptFileError
 _SCHEMA = "fedward-excluded-patients/1"
 _MAX_BYTES = 64 * 1024 * 1024
 _USUAL_COLUMNS = ("patient", "patientid")
+_SIGNS_OF_A_TABLE = (",", ";", "\t", '"')
 
 
 def excluded_patients(home: SiteHome) -> frozenset[str]:
@@ -50,22 +51,38 @@ def add_excluded_patients(home: SiteHome, pseudonyms: Collection[str], reason: s
 def read_patient_ids(path: Path, column: str | None) -> frozenset[str]:
     """Read ids from a list, one a line, or from a column of a CSV file.
 
-    A file is a list if it has one column and no header of the usual names.
+    A file is a list if its first line has no column of the usual names. A line of a list with a
+    sign that separates columns is refused: taken for one id, it would exclude nobody.
 
     Raises:
-        ConfigurationError: It cannot be read, has no such column, or holds no id.
+        ConfigurationError: It cannot be read, has no such column or several, looks like a table
+            though no column is known, or holds no id.
     """
     if column is None and not _has_usual_column(path):
         ids = _lines_of(path)
+        if any(sign in line for line in ids for sign in _SIGNS_OF_A_TABLE):
+            raise ConfigurationError(
+                f"{path} looks like a table, and none of its columns has a usual name",
+                hint="name the column of the ids with --column; separate columns by commas",
+            )
     else:
         manifest = read_manifest(path)
-        name = column or next(c for c in manifest.columns if _plain(c) in _USUAL_COLUMNS)
-        name = manifest.require_column(name, "patients")
+        name = manifest.require_column(column or _usual_column(manifest), "patients")
         ids = [row.cells[name] for row in manifest.rows]
     found = frozenset(one for one in ids if one)
     if not found:
         raise ConfigurationError(f"{path} holds no patient id", hint="one id a line")
     return found
+
+
+def _usual_column(manifest: Manifest) -> str:
+    usual = [one for one in manifest.columns if _plain(one) in _USUAL_COLUMNS]
+    if len(usual) > 1:
+        raise ConfigurationError(
+            f"{manifest.path} has {len(usual)} columns that may hold patient ids",
+            hint="name the one that counts with --column",
+        )
+    return usual[0]
 
 
 def _has_usual_column(path: Path) -> bool:

@@ -73,7 +73,8 @@ def _of_path(
         return _of_instance(index.at(str(PurePosixPath(text))), images)
     status = path.stat()
     locator = path.relative_to(folder).as_posix()
-    return MaskReference(kind, (FileState(locator, status.st_size, status.st_mtime_ns),))
+    state = FileState(locator, status.st_size, status.st_mtime_ns)
+    return MaskReference(kind, (state,), str(folder))
 
 
 def _file_in(folder: Path, text: str, *, is_mask: bool) -> Path:

@@ -41,7 +41,9 @@ def quarantine_of(codes: Iterable[tuple[SnapshotCase, str]]) -> Quarantine:
 def state_hash(case: SnapshotCase) -> str:
     """Hash the names, sizes and times of a case's files and mask."""
     mask = case.mask.files if case.mask is not None else ()
-    table = [[_plain(one) for one in files] for files in (case.files, mask)]
+    table: list[object] = [[_plain(one) for one in files] for files in (case.files, mask)]
+    if case.mask is not None and case.mask.folder:
+        table.append(case.mask.folder)
     return hashlib.sha256(json.dumps(table).encode()).hexdigest()
 
 

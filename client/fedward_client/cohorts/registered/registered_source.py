@@ -1,11 +1,15 @@
 """A snapshot of a registered cohort as a source: its cases, and arrays from the native cache.
 
 What the cache lacks is decoded when the first array is asked for, all cases in parallel. Patients
-who were excluded since the snapshot was made are no cases, and nothing of them is decoded.
+who were excluded since the snapshot was made are no cases, and nothing of them is decoded. Where a
+case is lost for a reason that may pass, no array is given at all, so that nobody keeps the others
+as if they were the cohort.
 """
 
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +18,8 @@ from numpy.typing import NDArray
 
 from fedward_client.cohorts.cache.native_cache import open_native_cache
 from fedward_client.cohorts.cache.native_decoding import (
+    DECODING,
+    E_FILE_UNREADABLE,
     E_MASK_NOT_FOUND,
     decode_cases,
     find_array,
@@ -21,15 +27,17 @@ from fedward_client.cohorts.cache.native_decoding import (
 )
 from fedward_client.cohorts.cache.native_index import CacheEntry, Role
 from fedward_client.cohorts.cohort_file import SourceSettings
+from fedward_client.cohorts.exclusions import sorted_counts
+from fedward_client.cohorts.passing_codes import PASSING_CODES
 from fedward_client.cohorts.pixel_arrays import channels_first, whole_numbers
 from fedward_client.cohorts.registered.class_mapping import ClassMapping
 from fedward_client.cohorts.registered.excluded_patients import excluded_patients
 from fedward_client.cohorts.registered.registration import read_registration
-from fedward_client.cohorts.registered.snapshot import SnapshotCase
+from fedward_client.cohorts.registered.snapshot import Snapshot, SnapshotCase
 from fedward_client.cohorts.registered.snapshot_store import read_snapshot
 from fedward_client.cohorts.source import (
     E_IMAGE_SHAPE,
-    E_IMAGE_UNREADABLE,
+    E_SOURCE_UNREADABLE,
     EXCLUDED_BY_REQUEST,
     Case,
     CaseList,
@@ -39,7 +47,7 @@ from fedward_client.cohorts.source import (
 )
 from fedward_client.pseudonyms import pseudonym
 from fedward_client.site_home import SiteHome
-from fedward_common.errors import CorruptFileError
+from fedward_common.errors import CohortError, CorruptFileError
 from fedward_common.job.job_file import DataSection, TaskSection
 
 if TYPE_CHECKING:
@@ -80,7 +88,7 @@ class RegisteredSource:
     @property
     def fingerprint(self) -> str:
         """Of all that decides what is trained on; it stands for the files' states."""
-        return self._snapshot.fingerprint
+        return f"{self._snapshot.fingerprint} decoding {DECODING}"
 
     def cases(self) -> CaseList:
         """List the snapshot's cases without excluded patients; why the others are not in it."""
@@ -159,7 +167,7 @@ class RegisteredSource:
                 except CorruptFileError:
                     self._cache.forget(entry)
             code = self._decode([case]).get(case.case_id)
-        raise UnusableCaseError(code or E_IMAGE_UNREADABLE)
+        raise _lost_for_now(self._snapshot, {E_FILE_UNREADABLE: 1})  # the cache cannot be read
 
     @cached_property
     def _present(self) -> Sequence[SnapshotCase]:
@@ -183,21 +191,20 @@ class RegisteredSource:
 
     @cached_property
     def _codes(self) -> dict[str, str]:
-        """Decode all that is missing, once, and say what cannot be."""
+        """Decode all that is missing, once, and say what can never be."""
         return self._decode(self._present)
 
     def _decode(self, cases: Sequence[SnapshotCase]) -> dict[str, str]:
         missing = [case for case in cases if not is_decoded(self._cache, case)]
         if not missing:
             return {}
-        outcomes = decode_cases(
-            self._cache,
-            missing,
-            self._registration.open_store(self._home.cache),
-            self._decoders(),
-            mask_folder=Path(self._registration.labels_file).parent,
-        )
-        return {one.case_id: one.code for one in outcomes if one.code is not None}
+        with contextlib.closing(self._registration.open_store(self._home.cache)) as store:
+            outcomes = list(decode_cases(self._cache, missing, store, self._decoders()))
+        codes = {one.case_id: one.code for one in outcomes if one.code is not None}
+        passing = Counter(code for code in codes.values() if code in PASSING_CODES)
+        if passing:
+            raise _lost_for_now(self._snapshot, passing)
+        return codes
 
     def _decoders(self) -> "DecodePool":
         from fedward_client.dicom.decode_pool import DecodePool
@@ -205,6 +212,16 @@ class RegisteredSource:
         if self._pool is None:
             self._pool = DecodePool(num_workers=min(_MAX_DECODERS, os.cpu_count() or 1))
         return self._pool
+
+
+def _lost_for_now(snapshot: Snapshot, counts: Mapping[str, int]) -> CohortError:
+    told = ", ".join(f"{code} {number}" for code, number in sorted_counts(counts).items())
+    return CohortError(
+        f"{snapshot.full_name}: cases cannot be read now: {told}",
+        hint="see that folder or server is there; if they are gone or bad for good, "
+        f"fedward-site cohort check {snapshot.name} makes a snapshot without them",
+        code=E_SOURCE_UNREADABLE,
+    )
 
 
 def _grid_of(entry: CacheEntry) -> Any:

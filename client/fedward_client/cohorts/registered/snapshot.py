@@ -35,10 +35,17 @@ class FileState:
 
 @dataclass(frozen=True)
 class MaskReference:
-    """Where a case's mask is: instances of the index, or a file below the label file's folder."""
+    """Where a case's mask is: an instance of the index, or a file of another kind.
+
+    Args:
+        kind: How it is read.
+        files: An instance's locator, or the path below `folder`.
+        folder: Absolute, of the label file that named the mask; "" for an instance.
+    """
 
     kind: MaskKind
     files: tuple[FileState, ...] = field(repr=False)
+    folder: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

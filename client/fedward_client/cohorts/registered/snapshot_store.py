@@ -129,7 +129,8 @@ def _table_of_case(case: SnapshotCase) -> dict[str, Any]:
     table = {f.name: getattr(case, f.name) for f in dataclasses.fields(case)}
     table["files"] = [_list_of(one) for one in case.files]
     if case.mask is not None:
-        table["mask"] = [case.mask.kind, [_list_of(one) for one in case.mask.files]]
+        files = [_list_of(one) for one in case.mask.files]
+        table["mask"] = [case.mask.kind, files, case.mask.folder]
     return table
 
 
@@ -153,7 +154,8 @@ def _case_of(table: dict[str, Any]) -> SnapshotCase:
     files, mask = table.pop("files"), table.pop("mask")
     label = table.pop("label")
     if mask is not None:
-        mask = MaskReference(mask[0], tuple(FileState(*one) for one in mask[1]))
+        kind, states, *folder = mask
+        mask = MaskReference(kind, tuple(FileState(*one) for one in states), *folder)
     return SnapshotCase(
         **table,
         label=tuple(label) if isinstance(label, list) else label,

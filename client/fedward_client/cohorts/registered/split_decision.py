@@ -3,9 +3,11 @@
 The label file decides where it speaks; one word about a patient counts for all images of that
 patient. Else what was recorded before; else the keyed hash of the patient. A patient may move to a
 split that is seen more, never to one that is seen less: who was trained on must not test the model.
+One person under two ids (same name, birth date and sex) stands in one split or in none.
 """
 
-from collections.abc import Mapping, Set
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from fedward_client.cohorts.source import (
@@ -18,6 +20,8 @@ from fedward_common.job.sections import SplitFractions
 
 E_SPLIT_MOVED = "E_SPLIT_MOVED"
 
+# More ids are no person's: the archive has one name and birth date for everybody.
+_MOST_IDS_OF_A_PERSON = 10
 _MOST_SEEN_FIRST = {split: place for place, split in enumerate(SPLITS)}
 
 
@@ -56,3 +60,23 @@ def decide_splits(
         else:
             splits[patient] = now
     return SplitDecision(splits, codes)
+
+
+def persons_in_two_splits(placed: Iterable[tuple[str, str, Split]]) -> frozenset[str]:
+    """Give the ids of persons whose ids fall into different splits.
+
+    Args:
+        placed: Person key, patient id and split; an empty key is nobody's.
+    """
+    ids: dict[str, set[str]] = defaultdict(set)
+    splits: dict[str, set[Split]] = defaultdict(set)
+    for person, patient, split in placed:
+        if person:
+            ids[person].add(patient)
+            splits[person].add(split)
+    return frozenset(
+        patient
+        for person, patients in ids.items()
+        if len(splits[person]) > 1 and len(patients) <= _MOST_IDS_OF_A_PERSON
+        for patient in patients
+    )

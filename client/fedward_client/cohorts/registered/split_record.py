@@ -84,17 +84,9 @@ class SplitRecord:
                 sorted(splits.items()),
             )
 
-    @contextlib.contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self) -> contextlib.AbstractContextManager[None]:
         """Wait until no other command decides splits, and keep others from it."""
-        descriptor = os.open(
-            self._path.with_name(".split_record.lock"), os.O_CREAT | os.O_RDWR, 0o600
-        )
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+        return only_snapshot_maker(self._path.parent)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -116,3 +108,15 @@ class SplitRecord:
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return LockedError(f"another command writes {self._path}", hint="wait for it to end")
         return CorruptFileError(f"{self._path} cannot be read or written", hint="restore it")
+
+
+@contextlib.contextmanager
+def only_snapshot_maker(home_folder: Path) -> Iterator[None]:
+    """Wait until no command makes a snapshot, and keep others from it; no record is needed."""
+    lock = home_folder / ".split_record.lock"
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from fedward_client.cohorts.index.dicom_index import DicomIndex
 from fedward_client.cohorts.registered.cohort_counts import (
     OPEN_TABLES,
     OTHER,
@@ -18,6 +19,7 @@ from fedward_client.cohorts.registered.cohort_counts import (
 )
 from fedward_client.cohorts.registered.cohort_folder import CohortFolder
 from fedward_client.cohorts.registered.cohort_work import opened_index
+from fedward_client.cohorts.registered.mask_matching import state_of
 from fedward_client.cohorts.registered.registration import CohortRegistration
 from fedward_client.cohorts.registered.snapshot import Snapshot, SnapshotCase
 from fedward_client.cohorts.reports.disclosure_control import (
@@ -62,9 +64,7 @@ def frozen_report(
     path = folder.reports / f"{snapshot.fingerprint}.json"
     if not path.exists():
         with opened_index(home, registration.name) as index:
-            report = coordinator_report(
-                snapshot, registration, lambda one: index.at(one.files[0].locator)
-            )
+            report = coordinator_report(snapshot, registration, lambda one: facts_of(index, one))
         folder.reports.mkdir(mode=0o700, exist_ok=True)
         write_private_file(path, json.dumps(report, indent=1).encode())
     try:
@@ -77,11 +77,17 @@ def frozen_report(
     return dict(report)
 
 
+def facts_of(index: DicomIndex, case: SnapshotCase) -> InstanceFacts | None:
+    """Give the header of a case's first file; None if there is another file today."""
+    facts = index.at(case.files[0].locator)
+    return facts if facts is not None and state_of(facts) == case.files[0] else None
+
+
 def coordinator_report(
-    snapshot: Snapshot, registration: CohortRegistration, facts_of: FactsOf
+    snapshot: Snapshot, registration: CohortRegistration, header_of: FactsOf
 ) -> dict[str, Any]:
-    """Make the report; pure but for `facts_of`, which gives the header of a case's first file."""
-    headers = {one.case_id: facts_of(one) for one in snapshot.cases}
+    """Make the report; pure but for `header_of`, which gives the header of a case's first file."""
+    headers = {one.case_id: header_of(one) for one in snapshot.cases}
     counts = count_cohort(
         snapshot,
         registration,

@@ -16,7 +16,7 @@ from fedward_client.cohorts.registered.quarantine import read_quarantine
 from fedward_client.cohorts.registered.registration import CohortRegistration, read_registration
 from fedward_client.cohorts.registered.snapshot import Snapshot
 from fedward_client.cohorts.registered.snapshot_store import read_snapshot
-from fedward_client.cohorts.reports.coordinator_report import frozen_report
+from fedward_client.cohorts.reports.coordinator_report import facts_of, frozen_report
 from fedward_client.cohorts.reports.local_report import local_report
 from fedward_client.site_home import SiteHome
 
@@ -48,7 +48,7 @@ def _local(home: SiteHome, registration: CohortRegistration, snapshot: Snapshot)
     with opened_index(home, registration.name) as index:
 
         def syntax(one: Any) -> str:
-            facts = index.at(one.files[0].locator)
+            facts = facts_of(index, one)
             return facts.transfer_syntax_uid if facts is not None else ""
 
         counts = count_cohort(snapshot, registration, syntax)

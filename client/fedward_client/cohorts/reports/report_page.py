@@ -1,6 +1,6 @@
 """A cohort's report as one page of HTML with the patient flow as a picture; it loads nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -14,6 +14,8 @@ table { border-collapse: collapse; margin: 0 2rem 1.5rem 0; display: inline-tabl
 caption { text-align: left; font-weight: 600; }
 td { border-top: 1px solid #d5dde5; padding: .2rem .8rem .2rem 0; }
 td + td { text-align: right; font-variant-numeric: tabular-nums; }
+th { text-align: left; font-weight: 600; padding: .2rem .8rem .2rem 0; }
+table.codes td + td { text-align: left; vertical-align: top; }
 svg text { font: 14px system-ui, sans-serif; fill: #1b2733; }
 rect { fill: #eef3f8; stroke: #5a7795; }
 path { stroke: #5a7795; fill: none; }
@@ -27,6 +29,7 @@ _LOST = (
     ("excluded_by_label", "excluded by the mapping"),
     ("excluded_by_request", "excluded on request"),
 )
+_CODE_COLUMNS = ("code", "count", "lines", "meaning", "advice")
 _BOX_WIDTH, _BOX_HEIGHT, _ROW = 260, 52, 84
 
 
@@ -42,6 +45,7 @@ def page_of(report: Mapping[str, Any]) -> str:
         f"<p>Fingerprint {escape(report['fingerprint'][:16])}</p>",
         _flow(report),
         *(_table(name, cells) for name, cells in _tables(report)),
+        _codes(report.get("codes", ())),
         f"<p>{escape(report.get('rules', 'For the hospital alone: exact counts.'))}</p>",
         "</body></html>",
     ]
@@ -51,12 +55,27 @@ def page_of(report: Mapping[str, Any]) -> str:
 def _tables(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield from report["tables"].items()
     if "codes" in report:
-        for one in report["codes"]:
-            lines = ", ".join(map(str, one["lines"]))
-            yield one["code"], {one["meaning"]: one["count"], one["advice"]: lines}
         return
     yield "cannot be used, by code", report["quarantined_by_code"]
+    if report["archive"]:
+        yield "in the archive", report["archive"]
     yield from ((f"{name}, mm", cells) for name, cells in report["spacing_mm"].items())
+
+
+def _codes(codes: Sequence[Mapping[str, Any]]) -> str:
+    """Draw a local report's codes as one table, empty text where there are none."""
+    if not codes:
+        return ""
+    heads = "".join(f"<th>{one}</th>" for one in _CODE_COLUMNS)
+    rows = "".join(f"<tr>{''.join(_code_cells(one))}</tr>" for one in codes)
+    caption = "<caption>by code</caption>"
+    return f'<table class="codes">{caption}<tr>{heads}</tr>{rows}</table>'
+
+
+def _code_cells(code: Mapping[str, Any]) -> Iterator[str]:
+    lines = ", ".join(map(str, code["lines"])) or "in the archive"
+    for value in (code["code"], code["count"], lines, code["meaning"], code["advice"]):
+        yield f"<td>{_shown(value)}</td>"
 
 
 def _flow(report: Mapping[str, Any]) -> str:

@@ -2,14 +2,14 @@
 
 A view is a folder named by its fingerprint. It is built beside its place under a lock and renamed
 when whole, so builders of one view wait for each other, and whatever a crash left is built anew. On
-opening, every file must still have the size and SHA-256 that the index gives.
+opening, every file must still have the size and SHA-256 that the index gives. While a `JobView` is
+alive nobody takes its folder away (`view_folders`).
 """
 
 import contextlib
-import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from fedward_client.cohorts.cohort_file import SourceSettings
 from fedward_client.cohorts.open_source import open_source
 from fedward_client.cohorts.source import SPLITS, Split, Unit
 from fedward_client.cohorts.views.view_fingerprint import fingerprint_of
+from fedward_client.cohorts.views.view_folders import INDEX_FILE, HeldView, only_builder
 from fedward_common.annotation import NOT_ANNOTATED
 from fedward_common.atomic_files import full_disk_named, sync_folder, verify_file
 from fedward_common.errors import CorruptFileError
@@ -54,6 +55,7 @@ class JobView:
         pseudonyms: Keyed pseudonym of each case's patient, shape (n, 16).
         withdrawn: Pseudonyms of the patients that `without` left out.
         is_left_out: Of each case, shape (n,); None where nobody is left out.
+        held: Keeps the folder in its place.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class JobView:
     pseudonyms: "NDArray[np.uint8]" = field(repr=False)
     withdrawn: frozenset[bytes] = field(default=frozenset(), repr=False)
     is_left_out: "NDArray[np.bool_] | None" = field(default=None, repr=False)
+    held: HeldView | None = field(default=None, repr=False)
 
     def without(self, withdrawn: frozenset[bytes]) -> "JobView":
         """Give the same view in which these patients, and no others, are in no split.
@@ -128,6 +131,8 @@ def prepare_job_view(
     data: DataSection,
     split_key: bytes,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    require_room: Callable[[int], None] | None = None,
 ) -> JobView:
     """Open the view of a cohort for a job; build it first if it is not there or not whole.
 
@@ -138,6 +143,7 @@ def prepare_job_view(
         data: The job's data section.
         split_key: Secret of the site; the same key gives the same splits.
         progress: Called while building, with the number of cases done and of all.
+        require_room: Called before building, with the bytes that the view may take; may refuse.
 
     Raises:
         ConfigurationError: A manifest or the labels do not fit the task.
@@ -155,22 +161,14 @@ def prepare_job_view(
         folder = cache_folder / fingerprint
         with contextlib.suppress(CorruptFileError):
             return open_job_view(folder)
-        order = ViewOrder(sources, opened, task, data, split_key)
+        order = ViewOrder(sources, opened, task, data, split_key, require_room)
         with full_disk_named(folder):
             cache_folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-            with _only_builder(cache_folder / f".{fingerprint}.lock"):
+            with only_builder(cache_folder, fingerprint):
                 with contextlib.suppress(CorruptFileError):
                     return open_job_view(folder)  # another builder was faster
                 _build_in_place(folder, order, progress)
-        return open_job_view(folder)
-
-
-@contextlib.contextmanager
-def _only_builder(lock_file: Path) -> Iterator[None]:
-    """Wait until nobody else builds this view; a dead builder's lock is free."""
-    with lock_file.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+                return open_job_view(folder)
 
 
 def _build_in_place(
@@ -199,14 +197,15 @@ def open_job_view(folder: Path) -> JobView:
     Raises:
         CorruptFileError: It is not there, or anything in it is not what was written.
     """
-    from fedward_client.cohorts.views.view_builder import INDEX_FILE, VIEW_VERSION
+    from fedward_client.cohorts.views.view_builder import VIEW_VERSION
 
     try:
+        held = HeldView(folder)
         index = json.loads((folder / INDEX_FILE).read_bytes())
         if index["version"] != VIEW_VERSION or index["fingerprint"] != folder.name:
             raise _corrupt(folder)
         _verify_files(folder, index["files"])
-        return _view_of(folder, index)
+        return replace(_view_of(folder, index), held=held)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _corrupt(folder) from error
 

@@ -4,6 +4,7 @@ Plain writes, no memory map: on a full disk they give an error, a memory map giv
 holds one row.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ class NpyStream:
         self._write_header()
         self._header_bytes = self._file.tell()
 
+    def reserve(self, num_rows: int) -> None:
+        """Give the file the size that it may come to, so that others count it; `close` cuts it."""
+        row_bytes = math.prod(self._row_shape) * self._dtype.itemsize
+        self._file.truncate(self._header_bytes + num_rows * row_bytes)
+
     def append(self, row: NDArray[Any]) -> None:
         """Write one row.
 
@@ -46,6 +52,7 @@ class NpyStream:
     def close(self) -> None:
         """Write the final header and force everything to the disk."""
         with self._file:
+            self._file.truncate()  # where the last row ended
             self._file.seek(0)
             self._write_header()
             # NumPy pads its header so that the first axis may grow

@@ -6,6 +6,7 @@ written: patients are numbers, in the order of their keyed hashes.
 
 import io
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from fedward_client.cohorts.source import (
     UnusableCaseError,
 )
 from fedward_client.cohorts.views.npy_stream import NpyStream
+from fedward_client.cohorts.views.view_folders import INDEX_FILE
 from fedward_common.annotation import NOT_ANNOTATED, NOT_ANNOTATED_VOXEL
 from fedward_common.atomic_files import sha256_of_file, write_atomically
 from fedward_common.job.job_file import DataSection, TaskSection
@@ -37,8 +39,10 @@ from fedward_common.job.job_file import DataSection, TaskSection
 if TYPE_CHECKING:
     from fedward_client.cohorts.source import FloatImage
 
-INDEX_FILE = "index.json"
-VIEW_VERSION = 3
+VIEW_VERSION = 4
+
+_COLUMN_BYTES = 64  # of a case in all columns, and more
+_FILES, _BLOCK_BYTES = 7, 4096
 
 Progress = Callable[[int, int], None]
 
@@ -52,6 +56,7 @@ class ViewOrder:
     task: TaskSection
     data: DataSection
     split_key: bytes = field(repr=False)
+    require_room: Callable[[int], None] | None = None
 
 
 def build_view(
@@ -66,16 +71,26 @@ def build_view(
         progress: Called with the number of cases done and of all.
 
     Raises:
-        CohortError: `E_COHORT_EMPTY` or `E_TOO_MANY_EXCLUDED`.
+        CohortError: `E_COHORT_EMPTY` or `E_TOO_MANY_EXCLUDED`; what `order.require_room` raises.
         OSError: The disk is full, among others.
     """
     tally = ExclusionTally(order.settings)
     planned = plan_cases(order.settings, order.sources, order.task.split, order.split_key, tally)
     tally.require_usable()
+    if order.require_room is not None:
+        order.require_room(_bytes_at_most(len(planned), order))
     kept = _decode_all(folder, order, planned, tally, progress)
     tally.require_usable()
     _write_columns(folder, kept, order)
     _write_index(folder, fingerprint, order, tally, kept)
+
+
+def _bytes_at_most(num_cases: int, order: ViewOrder) -> int:
+    """Give what the view takes of the disk if no case is lost."""
+    num_voxels = math.prod(order.data.image_size)
+    mask_bytes = num_voxels if order.task.kind == "segmentation" else 0
+    case_bytes = num_voxels * order.data.channels * 4 + mask_bytes + _COLUMN_BYTES
+    return num_cases * case_bytes + _FILES * _BLOCK_BYTES
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,9 @@ def _decode_all(
         masks = None
         if order.task.kind == "segmentation":
             masks = _open_stream(stack, folder, "masks", size, np.uint8)
+        for stream in (images, masks):
+            if stream is not None:
+                stream.reserve(len(planned))
         for number, one in enumerate(planned, start=1):
             try:
                 image, mask = reader.read(one)
@@ -197,6 +215,7 @@ def _write_index(
     index: Mapping[str, Any] = {
         "version": VIEW_VERSION,
         "fingerprint": fingerprint,
+        "snapshots": [one.cohort for one in order.settings if one.source == "registered"],
         "unit": weakest_unit(order.sources),
         "num_cases": len(kept),
         "num_partly_annotated": sum(one.partly_annotated for one in kept),

@@ -53,10 +53,12 @@ def index(path: Path) -> Iterator[DicomIndex]:
         yield opened
 
 
-def added(index: DicomIndex, *facts: InstanceFacts) -> None:
+def added(index: DicomIndex, *facts: InstanceFacts, content: bytes | None = None) -> None:
     with index.scanning() as scan:
         for one in facts:
             scan.add(one)
+            if content is not None:
+                scan.set_content(one.locator, content)
         scan.finish()
 
 
@@ -151,12 +153,28 @@ def test_an_empty_index_is_not_whole(index: DicomIndex) -> None:
 
 def test_twins_are_one_and_contradictions_stay(index: DicomIndex) -> None:
     twin, third = other(locator="b"), other(locator="c", size_bytes=11)
-    added(index, twin, ONE)
+    added(index, twin, ONE, content=b"x")
     assert index.series("1.2") == (ONE,) and index.count() == 2
     assert index.scan_findings() == [Finding("W_DUPLICATE_FILE", place="b")]
-    added(index, twin, ONE, third)
+    added(index, twin, ONE, third, content=b"x")
     assert index.instance("1.1") == (ONE, third)
     assert index.scan_findings() == [Finding("E_DUPLICATE_INSTANCE", place="a/1 | b | c")]
+
+
+def test_instances_that_nobody_compared_are_no_twins(index: DicomIndex) -> None:
+    """A server tells neither size nor content: two patients may be under one UID."""
+    first = other(locator="a", size_bytes=0, modified_ns=0)
+    second = dataclasses.replace(
+        first, locator="b", series_instance_uid="1.21", study_instance_uid="1.31", patient_id="P2"
+    )
+    same_series = dataclasses.replace(first, locator="c")
+    added(index, first, second, same_series)
+    assert index.series("1.2") == (first, same_series)
+    assert index.series("1.21") == (second,)
+    assert index.instance("1.1") == (first, second, same_series)
+    assert [f for f in index.scan_findings() if "DUPLICATE" in f.code] == [
+        Finding("E_DUPLICATE_INSTANCE", place="a | b | c")
+    ]
 
 
 def test_hashes_tell_files_of_one_size_apart(index: DicomIndex) -> None:

@@ -269,6 +269,47 @@ def test_a_folder_that_is_not_there_leaves_the_index_as_it_is(
     assert caught.value.code == "E_SOURCE_UNREADABLE" and everything(file) == before
 
 
+def test_a_folder_that_is_not_mounted_leaves_the_index_as_it_is(folder: Path, file: Path) -> None:
+    assert scan(folder, file).instances == 0  # empty from the first: nothing to lose
+    fill(folder)
+    scan(folder, file)
+    before = everything(file)
+    folder.rename(folder.with_name("away"))
+    (folder / "archive").mkdir(parents=True)
+    with pytest.raises(CohortError) as caught:
+        scan(folder, file)
+    assert caught.value.code == "E_SOURCE_UNREADABLE" and everything(file) == before
+
+
+@pytest.mark.parametrize(
+    ("exchange", "code"),
+    [
+        (os.mkfifo, "E_NOT_A_FILE"),
+        (lambda path: path.symlink_to("/dev/zero"), "E_NOT_A_FILE"),
+        (lambda path: None, "E_FILE_NOT_FOUND"),
+    ],
+)
+def test_what_was_put_in_a_twins_place_is_not_waited_for(
+    folder: Path,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    exchange: Callable[[Path], None],
+    code: str,
+) -> None:
+    write(folder, "a", instance_bytes("1.1"))
+    other = write(folder, "b", instance_bytes("1.1"))
+    really = folder_scan._compare_twins
+
+    def exchanged_before(*arguments: Any) -> None:
+        other.unlink()
+        exchange(other)
+        really(*arguments)
+
+    monkeypatch.setattr(folder_scan, "_compare_twins", exchanged_before)
+    scan(folder, file)
+    assert problems(file) == [(code, "b")]
+
+
 @pytest.mark.parametrize("batch", [1, 3, 500])
 def test_interrupted_scans_end_in_the_same_index(
     folder: Path, file: Path, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
@@ -294,6 +335,7 @@ files = st.dictionaries(
         [b"text", CUT, *(instance_bytes(f"1.{n}") for n in range(3)),
          *(instance_bytes(f"1.{n}", Modality="MR") for n in range(2))]
     ),
+    min_size=1,
 )  # fmt: skip
 
 

@@ -142,6 +142,49 @@ def test_an_excluded_patient_leaves_a_cohort_of_images_too() -> None:
     assert (selection.cases, told) == ((), [("EXCLUDED_BY_REQUEST", 2)])
 
 
+def persons(*keys: str) -> FakeIndex:
+    """Images 1.1, 1.2 ... of patients p1, p2 ..., by whom their names and birth dates show."""
+    return FakeIndex(
+        [facts(f"1.{n}", patient_id=f"p{n}", person_key=k) for n, k in enumerate(keys, start=1)]
+    )
+
+
+def test_one_person_under_two_ids_is_not_in_two_splits() -> None:
+    rows = [row(2, "1.1", "train"), row(3, "1.2", "test"), row(4, "1.3", "test")]
+    selection, told = select(rows, persons("same", "same", "other"))
+    assert told == [("E_PATIENT_IN_TWO_SPLITS", 2), ("E_PATIENT_IN_TWO_SPLITS", 3)]
+    assert [one.patient for one in selection.cases] == ["p3"]
+    assert len(selection.splits) == 1
+
+
+def test_one_person_under_two_ids_in_one_split_stays() -> None:
+    selection, told = select([row(2, "1.1", "test"), row(3, "1.2", "test")], persons("a", "a"))
+    assert (told, len(selection.cases)) == ([], 2)
+
+
+def test_a_person_of_training_under_one_id_does_not_test_under_another() -> None:
+    rows = [row(2, "1.1"), row(3, "1.2", "test")]
+    selection, told = select(rows, persons("a", "a"), recorded={"p1": "train"})
+    assert selection.cases == ()
+    assert told == [("E_PATIENT_IN_TWO_SPLITS", 2), ("E_PATIENT_IN_TWO_SPLITS", 3)]
+
+
+def test_nobody_is_one_person_where_names_are_missing_or_the_same_for_all() -> None:
+    for keys in (("", ""), ("anonymous",) * 12):
+        rows = [
+            row(line, f"1.{line - 1}", "train" if line % 2 else "test")
+            for line in range(2, len(keys) + 2)
+        ]
+        selection, told = select(rows, persons(*keys))
+        assert (told, len(selection.cases)) == ([], len(keys))
+
+
+def test_where_images_are_the_unit_one_person_may_stand_in_two_splits() -> None:
+    rows = [row(2, "1.1", "train"), row(3, "1.2", "test")]
+    selection, told = select(rows, persons("a", "a"), unit="image")
+    assert (told, len(selection.cases)) == ([], 2)
+
+
 def test_quarantine_holds_as_long_as_the_file_is_the_same() -> None:
     selection, _ = select([row(2, "1.1"), row(3, "1.2")], images("a", "b"))
     first, second = selection.cases

@@ -1,5 +1,7 @@
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.client.cohorts.registered_cohorts import (
@@ -11,6 +13,8 @@ from tests.client.cohorts.registered_cohorts import (
 )
 
 from fedward_client.cohorts.cohort_file import SourceSettings, write_cohort_file
+from fedward_client.cohorts.registered.cohort_folder import CohortFolder
+from fedward_client.cohorts.registered.patient_exclusion import exclude_everywhere
 from fedward_client.cohorts.registered.pinned_snapshots import (
     offered_sources,
     with_newest_snapshots,
@@ -67,3 +71,60 @@ def test_other_sources_than_those_noted_are_refused(tmp_path: Path) -> None:
         with pytest.raises(CohortError) as raised:
             with_pinned_snapshots(file, changed)
         assert raised.value.code == "E_COHORT_CHANGED"
+
+
+def hospital_of(tmp_path: Path, num_patients: int, **limits: Any) -> SiteHome:
+    home = home_in(tmp_path / "home")
+    rows = [
+        {"file": write_image(tmp_path / "dicom", number, random_image(number)), "label": "0"}
+        for number in range(num_patients)
+    ]
+    rows.append({"file": "nowhere.dcm", "label": "0"})
+    register(home, tmp_path / "dicom", rows, **limits)
+    return home
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ({"min_patients": 4}, "E_TOO_FEW_PATIENTS"),
+        ({"max_excluded_share": 0.1}, "E_TOO_MANY_EXCLUDED"),
+    ],
+)
+def test_no_run_is_accepted_with_a_snapshot_beyond_the_cohorts_limits(
+    tmp_path: Path, limits: Mapping[str, Any], code: str
+) -> None:
+    home = hospital_of(tmp_path, 3, **{"max_excluded_share": 1.0, **limits})
+    for source in (offered_sources(home, "chest")[0], settings_of(home, "chest@1")):
+        with pytest.raises(CohortError) as raised:
+            with_newest_snapshots([source])
+        assert raised.value.code == code
+
+
+def test_a_withdrawal_may_leave_too_few_patients_for_a_new_run(tmp_path: Path) -> None:
+    home, file = hospital_of(tmp_path, 3, min_patients=3, max_excluded_share=0.9), tmp_path / "pins"
+    sources = with_newest_snapshots([settings_of(home)])
+    write_pins(file, sources)
+    exclude_everywhere(home, frozenset({"SECRET-ID-1"}), "withdrawn")
+    with pytest.raises(CohortError) as raised:
+        with_newest_snapshots([settings_of(home)])
+    assert raised.value.code == "E_TOO_FEW_PATIENTS"
+    # an accepted run goes on
+    assert with_pinned_snapshots(file, sources) == sources
+
+
+def test_a_folder_that_a_failed_add_left_does_not_hide_a_file_of_its_name(tmp_path: Path) -> None:
+    home = home_in(tmp_path / "home")
+    write_cohort_file(home.cohorts / "main.toml", [FILES])
+    CohortFolder(home, "main").create()
+    assert offered_sources(home, "main") == (FILES,)
+
+
+def test_a_cohort_that_lost_its_settings_is_not_replaced_by_a_file_of_its_name(
+    tmp_path: Path,
+) -> None:
+    home = home_with_snapshots(tmp_path)
+    write_cohort_file(home.cohorts / "chest.toml", [FILES])
+    CohortFolder(home, "chest").settings_file.unlink()
+    with pytest.raises(ConfigurationError):
+        offered_sources(home, "chest")

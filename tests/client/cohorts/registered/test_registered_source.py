@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.client.cohorts.cached_cases import cached_case_ids
 from tests.client.cohorts.registered_cohorts import (
     PoolInProcess,
     home_in,
@@ -25,11 +26,11 @@ from tests.client.cohorts.small_cohorts import (
     write_manifest,
 )
 
-from fedward_client.cohorts.cache.native_cache import open_native_cache
 from fedward_client.cohorts.cohort_file import SourceSettings
 from fedward_client.cohorts.open_source import open_source
 from fedward_client.cohorts.partition import PartitionSection
 from fedward_client.cohorts.registered.excluded_patients import add_excluded_patients
+from fedward_client.cohorts.source import UnusableCaseError
 from fedward_client.cohorts.views.job_view import JobView, prepare_job_view
 from fedward_client.dicom.decode_pool import DecodePool
 from fedward_client.pseudonyms import pseudonym
@@ -160,6 +161,57 @@ def test_bad_files_are_counted_by_their_line_and_stop_nothing(tmp_path: Path) ->
     assert raised.value.code == "E_TOO_MANY_EXCLUDED" and "SECRET" not in str(raised.value)
 
 
+@pytest.mark.parametrize("trouble", ["E_FILE_NOT_FOUND", "E_FILE_CHANGED"])
+def test_no_view_is_kept_of_a_moment_in_which_files_are_away(tmp_path: Path, trouble: str) -> None:
+    home = images_in(tmp_path)
+    paths = [tmp_path / "dicom" / f"i{n}.dcm" for n in (2, 5)]
+    contents = [path.read_bytes() for path in paths]
+    times = [path.stat().st_mtime_ns for path in paths]
+    for path in paths:
+        if trouble == "E_FILE_NOT_FOUND":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(CohortError, match=f"{trouble} 2") as raised:
+        view_of(tmp_path / "cache", settings_of(home, max_excluded_share=0.9))
+    assert raised.value.code == "E_SOURCE_UNREADABLE" and "cohort check" in str(raised.value.hint)
+    assert not any(path.is_dir() for path in (tmp_path / "cache").iterdir())
+    for path, content, time in zip(paths, contents, times, strict=True):
+        path.write_bytes(content)
+        os.utime(path, ns=(time, time))
+    view = view_of(tmp_path / "cache", settings_of(home, max_excluded_share=0.9))
+    assert len(view.images) == 8 and view.exclusions == {}
+
+
+def test_a_decoder_that_ran_out_of_time_or_memory_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = images_in(tmp_path)
+    for code in ("E_DECODER_TIMEOUT", "E_DECODER_MEMORY", "E_DECODER_CRASHED", "E_SERVER_ANSWER"):
+
+        class Failing(PoolInProcess):
+            def map(self, orders: Any, code: str = code) -> Any:
+                for _ in orders:
+                    yield UnusableCaseError(code)
+
+        monkeypatch.setattr("fedward_client.dicom.decode_pool.DecodePool", Failing)
+        with pytest.raises(CohortError, match=f"{code} 8") as raised:
+            view_of(tmp_path / "cache", settings_of(home))
+        assert raised.value.code == "E_SOURCE_UNREADABLE"
+    monkeypatch.setattr("fedward_client.dicom.decode_pool.DecodePool", PoolInProcess)
+    assert len(view_of(tmp_path / "cache", settings_of(home)).images) == 8
+
+
+def test_a_new_way_of_decoding_is_a_new_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = images_in(tmp_path)
+    first = view_of(tmp_path / "cache", settings_of(home))
+    for module in ("registered.registered_source", "cache.native_decoding"):
+        monkeypatch.setattr(f"fedward_client.cohorts.{module}.DECODING", 1000)
+    assert view_of(tmp_path / "cache", settings_of(home)).folder != first.folder
+
+
 # -- volumes and masks -----------------------------------------------------------------------------
 
 VOLUMES = DataSection(modality="CT", image_size=(6, 8, 10), intensity="window", window=(0, 255))
@@ -196,7 +248,7 @@ def test_volumes_are_resampled_where_the_cohort_was_registered_so(tmp_path: Path
     finally:
         source.close()
     assert image.shape == (1, 12, 8, 10) and image.dtype == np.float32
-    assert len(open_native_cache(home).case_ids) == 4  # the cache keeps them as they came
+    assert len(cached_case_ids(home.cache)) == 4  # the cache keeps them as they came
 
 
 def test_a_job_of_other_dimensions_excludes_every_case_by_code(tmp_path: Path) -> None:
@@ -227,6 +279,30 @@ def test_masks_come_in_the_jobs_classes(tmp_path: Path) -> None:
         expected = np.where(random_image(number) > 128, 1, 0)
         expected[0, :3] = 255
         np.testing.assert_array_equal(view.masks[number], expected)
+
+
+def test_a_snapshot_keeps_the_masks_of_the_label_file_it_was_made_from(tmp_path: Path) -> None:
+    """Two label files name masks of one name, size and time in folders of their own."""
+    task = TaskSection("segmentation", (TaskClass(0, "background"), TaskClass(1, "organ")))
+    masks = [np.repeat(np.eye(8, dtype=np.uint8)[:, [row]], 10, axis=1) for row in (2, 3)]
+    home = home_in(tmp_path / "home")
+    rows = []
+    for number in range(4):
+        locator = write_image(tmp_path / "dicom", number, random_image(number))
+        rows.append({"file": locator, "mask_path": f"m{number}.png", "split": SPLITS[number]})
+    for place, mask in zip(("a", "b"), masks, strict=True):
+        (tmp_path / place).mkdir()
+        for number in range(4):
+            (tmp_path / place / f"m{number}.png").write_bytes(png_bytes(mask))
+            os.utime(tmp_path / place / f"m{number}.png", ns=(1, 1))
+    sizes = {path.stat().st_size for path in tmp_path.glob("[ab]/m*.png")}
+    assert len(sizes) == 1
+    for place in ("a", "b"):
+        register(home, tmp_path / "dicom", rows, labels_in=tmp_path / place, task=task)
+    for number, mask in ((2, masks[1]), (1, masks[0])):
+        view = view_of(tmp_path / "cache", settings_of(home, f"chest@{number}"), task=SEGMENT)
+        assert view.masks is not None
+        np.testing.assert_array_equal(view.masks, [mask] * 4)
 
 
 # -- does the job fit ------------------------------------------------------------------------------
@@ -297,7 +373,7 @@ def test_an_excluded_patient_is_no_case_and_is_not_decoded(tmp_path: Path) -> No
     exclude(home, "SECRET-ID-0", "SECRET-ID-5")
     view = view_of(tmp_path / "cache", settings_of(home, max_excluded_share=0.0))
     assert view.exclusions == {"EXCLUDED_BY_REQUEST": 2}
-    assert len(view.images) == 6 and len(open_native_cache(home).case_ids) == 6
+    assert len(view.images) == 6 and len(cached_case_ids(home.cache)) == 6
 
 
 def test_a_view_that_was_built_before_leaves_the_patient_out_and_changes_no_other(
