@@ -22,6 +22,7 @@ from fedward_client.dicom.decode_process import (
 )
 from fedward_client.dicom.decode_worker import OPERATIONS
 from fedward_client.dicom.decoded import Decoded
+from fedward_client.dicom.order_batch import OrderBatch
 
 __all__ = ["DecodeLimits", "DecodePool", "Decoded"]
 
@@ -80,6 +81,9 @@ class DecodePool:
                 `E_DECODER_MEMORY`.
             ConfigurationError: Workers cannot start here.
         """
+        return self._run(OrderBatch(), operation, arguments)
+
+    def _run(self, batch: OrderBatch, operation: str, arguments: Mapping[str, Any]) -> Decoded:
         if operation not in self._operations:
             raise KeyError(operation)
         if os.getpid() != self._pid:
@@ -87,7 +91,7 @@ class DecodePool:
         idle = self._idle
         slot = idle.get()
         try:
-            return self._ask(slot, operation, arguments)
+            return self._ask(slot, batch, operation, arguments)
         finally:
             idle.put(slot)
 
@@ -96,20 +100,26 @@ class DecodePool:
     ) -> Iterator[Decoded | UnusableCaseError]:
         """Carry out many orders, some ahead of the caller; answers come in the orders' order.
 
-        `orders` is walked in the caller's thread, a little ahead of the answers.
+        `orders` is walked in the caller's thread, a little ahead of the answers. Answers that wait
+        to be taken are bounded in bytes too (`OrderBatch`). Whatever ends the walk early, Ctrl-C
+        included, ends the orders under way.
 
         Raises:
             ConfigurationError: Workers cannot start here.
         """
+        batch = OrderBatch()
         with ThreadPoolExecutor(self._num_workers) as threads:
             ahead: deque[Future[Decoded | UnusableCaseError]] = deque()
             try:
-                for operation, arguments in orders:
-                    ahead.append(threads.submit(self._outcome, operation, arguments))
+                for number, (operation, arguments) in enumerate(orders):
+                    ahead.append(threads.submit(self._outcome, batch, number, operation, arguments))
                     if len(ahead) > 2 * self._num_workers:
-                        yield ahead.popleft().result()
+                        yield _taken(batch, ahead)
                 while ahead:
-                    yield ahead.popleft().result()
+                    yield _taken(batch, ahead)
+            except BaseException:
+                batch.break_off()
+                raise
             finally:
                 for future in ahead:
                     future.cancel()
@@ -145,20 +155,31 @@ class DecodePool:
                 slot.process.forget()
         self._begin()
 
-    def _outcome(self, operation: str, arguments: Mapping[str, Any]) -> Decoded | UnusableCaseError:
+    def _outcome(
+        self, batch: OrderBatch, number: int, operation: str, arguments: Mapping[str, Any]
+    ) -> Decoded | UnusableCaseError:
+        batch.wait_to_begin(number)
         try:
-            return self.run(operation, **arguments)
+            found = self._run(batch, operation, arguments)
         except UnusableCaseError as problem:
             return problem
+        batch.answered(found.array.nbytes)
+        return found
 
-    def _ask(self, slot: "_Slot", operation: str, arguments: Mapping[str, Any]) -> Decoded:
+    def _ask(
+        self, slot: "_Slot", batch: OrderBatch, operation: str, arguments: Mapping[str, Any]
+    ) -> Decoded:
         while True:
             process = slot.process
             if process is None:
                 process = DecodeProcess(self._limits.memory_bytes, self._operations)
                 slot.process = process
             try:
-                return self._ask_process(process, operation, arguments)
+                batch.give_to(process)
+                try:
+                    return self._ask_process(process, operation, arguments)
+                finally:
+                    batch.take_from(process)
             except UnusableCaseError as problem:
                 if problem.code in _SPOILS_WORKER or not process.is_alive:
                     slot.end()
@@ -181,6 +202,14 @@ class DecodePool:
             wall_seconds=limits.wall_seconds + more_seconds,
             max_bytes=limits.answer_bytes,
         )
+
+
+def _taken(
+    batch: OrderBatch, ahead: "deque[Future[Decoded | UnusableCaseError]]"
+) -> Decoded | UnusableCaseError:
+    answer = ahead.popleft().result()
+    batch.taken(answer.array.nbytes if isinstance(answer, Decoded) else 0)
+    return answer
 
 
 @dataclass(eq=False)

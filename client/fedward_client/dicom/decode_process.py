@@ -115,6 +115,10 @@ class DecodeProcess:
         self._process.kill()
         self._process.wait()
 
+    def kill(self) -> None:
+        """Kill it, from any thread; the one that waits for its answer then ends it."""
+        self._process.kill()
+
     def forget(self) -> None:
         """Let go of it without ending it: this process is a fork of its owner."""
         self._link.close()

@@ -167,6 +167,28 @@ def test_map_takes_orders_only_a_little_ahead(pool: DecodePool) -> None:
     answers.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, RuntimeError])
+def test_orders_under_way_do_not_outlive_the_walk_that_wanted_them(
+    ending: type[BaseException],
+) -> None:
+    """The orders hang for ever and have ten minutes: only by being killed can they end."""
+    limits = DecodeLimits(wall_seconds=600.0)
+
+    def orders() -> Iterator[tuple[str, dict[str, int]]]:
+        yield "sound", {"number": 1}
+        yield "sound", {"number": 2}
+        for _ in range(8):
+            yield "hang", {}
+
+    with DecodePool(2, limits, operations=FAULTS) as pool:
+        answers = pool.map(orders())
+        with pytest.raises(ending):
+            for _ in answers:
+                raise ending
+        answers.close()  # type: ignore[attr-defined]
+        assert pool.run("sound", number=3).facts["number"] == 3
+
+
 def test_threads_share_a_pool() -> None:
     found: list[int] = []
 

@@ -293,11 +293,3 @@ def test_a_file_of_many_frames_is_fetched_once_for_all_of_them(tmp_path: Path) -
     ]
     assert [one.code for one in hospital.decode(cache_in(tmp_path))] == [None] * 8
     assert (hospital.num_fetched, hospital.most_open, hospital.now_open) == (2, 1, 0)
-
-
-def test_a_file_that_does_not_fit_beside_the_one_before_waits_for_its_end(tmp_path: Path) -> None:
-    """As when a server's files fill the space that they pass through."""
-    hospital = Hospital(tmp_path / "data", with_masks=True, most_allowed=2)
-    outcomes = hospital.decode(cache_in(tmp_path))
-    assert [one.code for one in outcomes] == [None] * 6
-    assert hospital.now_open == 0

@@ -295,8 +295,7 @@ def test_a_snapshot_keeps_the_masks_of_the_label_file_it_was_made_from(tmp_path:
         for number in range(4):
             (tmp_path / place / f"m{number}.png").write_bytes(png_bytes(mask))
             os.utime(tmp_path / place / f"m{number}.png", ns=(1, 1))
-    sizes = {path.stat().st_size for path in tmp_path.glob("[ab]/m*.png")}
-    assert len(sizes) == 1
+    assert len({path.stat().st_size for path in tmp_path.glob("[ab]/m*.png")}) == 1
     for place in ("a", "b"):
         register(home, tmp_path / "dicom", rows, labels_in=tmp_path / place, task=task)
     for number, mask in ((2, masks[1]), (1, masks[0])):
