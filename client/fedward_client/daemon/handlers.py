@@ -139,15 +139,15 @@ def _train(
         raise UnverifiedMessageError("this site does not train in this run", code="NOT_A_TRAINER")
     if not 1 <= header.round <= run.job.job.rounds:
         raise UnverifiedMessageError("the job has no such round", code="ROUND_OUT_OF_RANGE")
-    weights = _weights(run, arrays, messages.WEIGHTS)
+    array = _array(arrays, messages.WEIGHTS)
     answer: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {}
     begin = time.perf_counter()
     if message.evaluate:
         named = messages.EVALUATED_WEIGHTS
-        evaluated = _weights(run, arrays, named) if named in arrays else weights
+        evaluated = arrays.get(named, array)
         answer[messages.SUMS] = _sums(run, evaluated, "validation")
     evaluation_seconds = time.perf_counter() - begin
-    run.network.weights.load(weights)
+    weights = run.network.weights.load(array)
     outcome = train_locally(
         run.network.module,
         run.job,
@@ -159,8 +159,7 @@ def _train(
         ),
         pick_device(),
     )
-    update = run.network.weights.flat()
-    update -= weights
+    update = run.network.weights.minus(weights)
     run.note_activity(
         at_once=header.round == run.job.job.rounds,
         round=header.round,
@@ -175,7 +174,8 @@ def _evaluate(
     run: OpenRun, header: Header, message: messages.EvaluateWeights, arrays: Arrays
 ) -> Answered:
     begin = time.perf_counter()
-    weights = _weights(run, arrays, messages.WEIGHTS)
+    # Verified here, before the one set of weights that may be tested is written down.
+    weights = run.network.spec.verify_flat(_array(arrays, messages.WEIGHTS))
     if message.split == "test":
         sums = _sums_on_test_once(run, weights)
     else:
@@ -213,16 +213,18 @@ def _sums_on_test_once(run: OpenRun, weights: NDArray[np.float32]) -> NDArray[np
     return sums
 
 
-def _weights(run: OpenRun, arrays: Arrays, name: str) -> NDArray[np.float32]:
+def _array(arrays: Arrays, name: str) -> NDArray[np.float32] | NDArray[np.int64]:
     if name not in arrays:
         raise WeightsMismatchError(f"the message has no array {name!r}")
-    return run.network.spec.verify_flat(arrays[name])
+    return arrays[name]
 
 
-def _sums(run: OpenRun, weights: NDArray[np.float32], split: "Split") -> NDArray[np.int64]:
+def _sums(
+    run: OpenRun, unverified: NDArray[np.float32] | NDArray[np.int64], split: "Split"
+) -> NDArray[np.int64]:
     from fedward_client.training.evaluation import evaluate_split
 
-    run.network.weights.load(weights)
+    run.network.weights.load(unverified)
     return evaluate_split(run.network.module, run.job, run.view, split).to_vector()
 
 

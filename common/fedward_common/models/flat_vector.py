@@ -6,9 +6,11 @@ tensor: nothing of the model's size is allocated besides the vector itself.
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedward_common.errors import WeightsMismatchError
@@ -61,22 +63,26 @@ class ModuleWeights:
         self._spec = spec
         self._flat = _joined([tensor for _, tensor in targets])
 
-    def load(self, vector: FlatWeights) -> None:
+    def load(self, unverified: NDArray[Any]) -> FlatWeights:
         """Overwrite the weights in place, on whatever device they are.
 
         Args:
-            vector: Shape (spec.num_parameters,); may be read-only.
+            unverified: Shape (spec.num_parameters,); may be read-only.
+
+        Returns:
+            The same vector, now known to be usable.
 
         Raises:
             WeightsMismatchError: The vector is unusable; the module is unchanged.
         """
-        self._spec.verify_flat(vector)
+        vector = self._spec.verify_flat(unverified)
         _overwrite(self._flat, vector)
-
-    def flat(self) -> FlatWeights:
-        """Copy the weights into a new vector on the CPU."""
-        vector: FlatWeights = self._flat.cpu().numpy().copy()
         return vector
+
+    def minus(self, vector: FlatWeights) -> FlatWeights:
+        """Give the weights less `vector`, of the same shape, as a new vector on the CPU."""
+        difference: FlatWeights = self._flat.cpu().numpy() - np.asarray(vector)
+        return difference
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:

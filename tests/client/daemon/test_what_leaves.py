@@ -23,7 +23,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> str:
     def explode(*args: object, **kwargs: object) -> None:
         raise ValueError(f"cannot decode PatientName={name}")
 
-    monkeypatch.setattr(handlers, "_weights", explode)
+    monkeypatch.setattr(handlers, "_array", explode)
     return name
 
 
