@@ -192,7 +192,10 @@ def report_cohort(
     from fedward_client.cohorts.reports.report_commands import report_of
 
     home = open_site_home(home_folder)
-    report = report_of(home, full_name, local=local)
+    answered = report_of(home, full_name, local=local)
+    report = answered.report
+    if answered.note:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(answered.note)
     if html is not None:
         from fedward_client.cohorts.reports.report_page import page_of
 

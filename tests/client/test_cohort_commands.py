@@ -386,22 +386,30 @@ def test_list_shows_every_cohort_with_its_newest_snapshot(site: Site, hospital: 
     assert "two@1" in site(["cohort", "list", "--home", str(hospital.home)]).out
 
 
-def test_a_report_is_frozen_until_the_cohort_changes(site: Site, hospital: Hospital) -> None:
+def test_a_report_is_frozen_until_ten_patients_came_or_went(site: Site, hospital: Hospital) -> None:
     hospital.patients(range(52))
     site(hospital.add_arguments())
     first = told(site, hospital, "report", "chest")
     assert first["units"] == 50
     assert first["tables"]["sex"]["F"] == first["tables"]["sex"]["M"] == "20 to 49"
     assert first["tables"]["manufacturer"] == {"Siemens": "50 to 99"}
-    path = hospital.home / "cohorts/chest/reports" / f"{first['fingerprint']}.json"
+    path = hospital.home / "shown_reports/1.json"
     before = path.read_bytes()
-    assert told(site, hospital, "report", "chest") == first
+    for patient in range(52, 61):
+        hospital.patients([patient])
+        hospital.write_labels()
+        told(site, hospital, "update", "chest")
+        assert told(site, hospital, "report", "chest") == first
+    ended = site(["cohort", "report", "chest", "--home", str(hospital.home), "--json"])
+    assert "this is the report of chest@1: a new one is made once 10 patients have" in ended.err
     assert path.read_bytes() == before
-    hospital.patients([52])
+    hospital.patients([61])
     hospital.write_labels()
     told(site, hospital, "update", "chest")
-    assert told(site, hospital, "report", "chest")["fingerprint"] != first["fingerprint"]
+    second = told(site, hospital, "report", "chest")
+    assert second["units"] == 60
     assert told(site, hospital, "report", "chest@1") == first
+    assert told(site, hospital, "report", "chest@10") == second  # 9 from the first, 1 from it
 
 
 def test_a_cohort_of_nobody_has_a_local_report_alone(site: Site, hospital: Hospital) -> None:

@@ -210,6 +210,10 @@ CODE_MEANINGS: dict[str, CodeMeaning] = {
     "E_TASK_MISMATCH": CodeMeaning(
         "the job's task is not the one this cohort was registered for", "register it for this task"
     ),
+    "E_REPORT_TOO_ALIKE": CodeMeaning(
+        "a report of another cohort is of nearly the same people: fewer than 10 differ",
+        "show that one; for your own eyes there is --local",
+    ),
 }
 
 

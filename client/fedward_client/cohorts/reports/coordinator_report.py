@@ -1,13 +1,20 @@
-"""What a coordinator may see of a cohort; written once for each state, and the same for ever.
+"""What a coordinator may see of a cohort; written once, and the same until 10 came or went.
 
-Counts as bands, the total of patients rounded to 5, small counts hidden so that none can be worked
-out (`disclosure_control`); quantiles only where ten cases lie on either side. Categories are words
-of fixed lists. A report that changed with every look could be differenced, so it is frozen by the
-fingerprint of what was counted.
+Nothing is counted but units (patients): their number rounded to 5, tables of them as bands, small
+counts hidden so that none can be worked out (`disclosure_control`). Images, lines of the label file
+and files are not counted, for any number of them may be of one patient, and who is behind a line
+that cannot be used is not known: found, lost and excluded are always hidden, codes not listed.
+Quantiles are of one value a unit, its median; each is the mean of eleven units, and stands only
+where ten lie on either side. Categories are words of fixed lists. Reports are frozen and kept apart
+from one another (`shown_reports`).
+
+Where the unit is an image or a lesion, all of this protects an image or a lesion.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fedward_client.cohorts.index.dicom_index import DicomIndex
@@ -17,11 +24,11 @@ from fedward_client.cohorts.registered.cohort_counts import (
     CohortCounts,
     count_cohort,
 )
-from fedward_client.cohorts.registered.cohort_folder import CohortFolder
 from fedward_client.cohorts.registered.cohort_work import opened_index
 from fedward_client.cohorts.registered.mask_matching import state_of
 from fedward_client.cohorts.registered.registration import CohortRegistration
 from fedward_client.cohorts.registered.snapshot import Snapshot, SnapshotCase
+from fedward_client.cohorts.registered.split_record import only_snapshot_maker
 from fedward_client.cohorts.reports.disclosure_control import (
     SMALLEST_SHOWN,
     Sum,
@@ -29,30 +36,39 @@ from fedward_client.cohorts.reports.disclosure_control import (
     rounded,
     shown_names,
 )
+from fedward_client.cohorts.reports.shown_reports import (
+    ShownReport,
+    members_of,
+    read_shown,
+    standing_report,
+    write_shown,
+)
 from fedward_client.cohorts.source import E_COHORT_EMPTY
 from fedward_client.dicom.instance_facts import InstanceFacts
-from fedward_client.site_home import SiteHome, write_private_file
-from fedward_common.errors import CohortError, CorruptFileError
+from fedward_client.site_home import SiteHome
+from fedward_common.errors import CohortError
 
 SCHEMA = "fedward-cohort-report/1"
 _QUANTILES = (10, 25, 50, 75, 90)
 _RULES = (
-    "Counts are bands, the total of patients is rounded to 5; null is hidden: below 10, or hidden "
-    "to protect a count below 10. This report stays the same until the cohort changes."
+    "Every count is of patients (or of the unit named), as a band, the total rounded to 5; null is "
+    "hidden: below 10, hidden to protect a count below 10, or a count of lines. This report stays "
+    "the same until 10 patients have entered or left the cohort."
 )
-_MORE_IMAGES = "images beyond each patient's first"
-_FLOW = ("used", "quarantined", "excluded_by_label", "excluded_by_request")
+_ALWAYS_HIDDEN = ("found", "quarantined", "excluded_by_label", "excluded_by_request")
+_MEAN_OF_EITHER_SIDE = 5
 FactsOf = Callable[[SnapshotCase], InstanceFacts | None]
 
 
 def frozen_report(
     home: SiteHome, registration: CohortRegistration, snapshot: Snapshot
-) -> dict[str, Any]:
-    """Give the report of a snapshot: what was written for its fingerprint, else a new one.
+) -> ShownReport:
+    """Give the report that stands for a snapshot, else make one and keep it.
 
     Raises:
-        CohortError: `E_COHORT_EMPTY`: there is nobody to report of.
-        CorruptFileError: The written one is damaged; another must not be made in its place.
+        CohortError: `E_COHORT_EMPTY`: there is nobody to report of. `E_REPORT_TOO_ALIKE`: another
+            cohort's report is of nearly the same people.
+        CorruptFileError: One that was shown is damaged; another must not be made in its place.
     """
     if not snapshot.cases:
         raise CohortError(
@@ -60,21 +76,17 @@ def frozen_report(
             hint="look at it with --local; a coordinator gets a report once it has cases",
             code=E_COHORT_EMPTY,
         )
-    folder = CohortFolder(home, registration.name)
-    path = folder.reports / f"{snapshot.fingerprint}.json"
-    if not path.exists():
-        with opened_index(home, registration.name) as index:
-            report = coordinator_report(snapshot, registration, lambda one: facts_of(index, one))
-        folder.reports.mkdir(mode=0o700, exist_ok=True)
-        write_private_file(path, json.dumps(report, indent=1).encode())
-    try:
-        report = json.loads(path.read_bytes())
-        sound = report["schema"] == SCHEMA and report["fingerprint"] == snapshot.fingerprint
-    except (ValueError, KeyError, TypeError, RecursionError):
-        sound = False
-    if not sound:
-        raise CorruptFileError(f"{path} is damaged", hint="restore it; it must stay as it was")
-    return dict(report)
+    with only_snapshot_maker(home.folder), opened_index(home, registration.name) as index:
+        members = members_of(
+            snapshot, home.pseudonym_key(), lambda one: index.at(one.files[0].locator)
+        )
+        report = coordinator_report(snapshot, registration, lambda one: facts_of(index, one))
+        new = ShownReport(snapshot.full_name, json.loads(json.dumps(report)), members)
+        shown = read_shown(home)
+        standing = standing_report(shown, new)
+        if standing is None:
+            write_shown(home, len(shown) + 1, new)
+    return standing or new
 
 
 def facts_of(index: DicomIndex, case: SnapshotCase) -> InstanceFacts | None:
@@ -103,63 +115,37 @@ def coordinator_report(
         "classes": list(snapshot.class_names),
         "cases_are": registration.cases,
         **banded(counts),
-        "spacing_mm": _spacing_quantiles([one for one in headers.values() if one is not None]),
+        "spacing_mm": _spacing_quantiles(snapshot, headers),
     }
 
 
 def banded(counts: CohortCounts) -> dict[str, Any]:
-    """Turn exact counts into what may be shown."""
+    """Turn exact counts into what may be shown; of them, those of units alone."""
     tables = {
         name: _with_small_as_other(table) if name in OPEN_TABLES else dict(table)
         for name, table in counts.tables.items()
     }
-    codes = _with_small_as_other(counts.quarantined)
-    flow = {
-        "used": counts.used,
-        "quarantined": sum(counts.quarantined.values()),
-        "excluded_by_label": counts.excluded_by_label,
-        "excluded_by_request": counts.excluded_by_request,
-    }
-    values = {"units": counts.units, "found": counts.found, **flow}
-    values |= {f"codes/{code}": count for code, count in codes.items()}
+    values = {"units": counts.units}
     for name, table in tables.items():
         values |= {f"{name}/{category}": count for category, count in table.items()}
-    values |= {_MORE_IMAGES: counts.used - counts.units}
-    sums = list(_sums(counts, tables, codes))
-    # where no code is listed it is seen that there is none
-    known_zero: set[str] = set() if codes else {"quarantined"}
-    shown = shown_names(values, sums, {"units"}, {_MORE_IMAGES, *known_zero})
+    sums = [
+        Sum("units", tuple(f"{name}/{category}" for category in table))
+        for name, table in tables.items()
+    ]
+    shown = shown_names(values, sums, {"units"})
 
     def band(name: str) -> str | None:
-        if name in known_zero:
-            return "0"
         return str(band_shown(values[name])) if name in shown else None
 
+    units = rounded(counts.units) if "units" in shown else None
     return {
-        "units": rounded(counts.units) if "units" in shown else None,
-        "flow": {step: band(step) for step in ("found", *_FLOW)},
-        "quarantined_by_code": {code: band(f"codes/{code}") for code in codes},
+        "units": units,
+        "flow": {**dict.fromkeys(_ALWAYS_HIDDEN), "used": units},
         "tables": {
             name: {category: band(f"{name}/{category}") for category in table}
             for name, table in tables.items()
         },
-        "archive": {
-            code: str(band_shown(count))
-            for code, count in counts.archive.items()
-            if count >= SMALLEST_SHOWN
-        },
     }
-
-
-def _sums(
-    counts: CohortCounts, tables: Mapping[str, Mapping[str, int]], codes: Mapping[str, int]
-) -> Iterator[Sum]:
-    yield Sum("found", _FLOW)
-    yield Sum("quarantined", tuple(f"codes/{code}" for code in codes))
-    for name, table in tables.items():
-        yield Sum("units", tuple(f"{name}/{category}" for category in table))
-    # a reader may know that each patient has one image, and else that each has one at least
-    yield Sum("used", ("units",) if counts.used == counts.units else ("units", _MORE_IMAGES))
 
 
 def _with_small_as_other(table: Mapping[str, int]) -> dict[str, int]:
@@ -172,20 +158,36 @@ def _with_small_as_other(table: Mapping[str, int]) -> dict[str, int]:
     return large | ({OTHER: rest} if rest else {})
 
 
-def _spacing_quantiles(headers: Sequence[InstanceFacts]) -> dict[str, dict[str, float | None]]:
-    values = {
-        "rows": [one.pixel_spacing_mm[0] for one in headers if one.pixel_spacing_mm],
-        "columns": [one.pixel_spacing_mm[1] for one in headers if one.pixel_spacing_mm],
-        "slice_thickness": [one.slice_thickness_mm for one in headers if one.slice_thickness_mm],
+def _spacing_quantiles(
+    snapshot: Snapshot, headers: Mapping[str, InstanceFacts | None]
+) -> dict[str, dict[str, float | None]]:
+    values: dict[str, dict[str, list[float]]] = {
+        name: defaultdict(list) for name in ("rows", "columns", "slice_thickness")
     }
-    return {name: quantiles(sorted(numbers)) for name, numbers in values.items()}
+    for one in snapshot.cases:
+        facts = headers[one.case_id]
+        if facts is None:
+            continue
+        if facts.pixel_spacing_mm:
+            values["rows"][one.patient].append(facts.pixel_spacing_mm[0])
+            values["columns"][one.patient].append(facts.pixel_spacing_mm[1])
+        if facts.slice_thickness_mm:
+            values["slice_thickness"][one.patient].append(facts.slice_thickness_mm)
+    return {
+        name: quantiles(sorted(map(statistics.median, by_unit.values())))
+        for name, by_unit in values.items()
+    }
 
 
 def quantiles(ascending: Sequence[float]) -> dict[str, float | None]:
-    """Give quantiles to 0.01; None where fewer than ten values lie on either side."""
+    """Give quantiles to 0.01 of one value a unit, each as the mean of eleven units.
+
+    None where fewer than ten lie on either side.
+    """
     result: dict[str, float | None] = {}
     for percent in _QUANTILES:
         place = len(ascending) * percent // 100
         enough = min(place, len(ascending) - 1 - place) >= SMALLEST_SHOWN
-        result[f"{percent} %"] = round(ascending[place], 2) if enough else None
+        around = ascending[max(0, place - _MEAN_OF_EITHER_SIDE) : place + _MEAN_OF_EITHER_SIDE + 1]
+        result[f"{percent} %"] = round(statistics.fmean(around), 2) if enough else None
     return result

@@ -47,7 +47,6 @@ def shown_names(
     counts: Mapping[str, int],
     sums: Sequence[Sum],
     rounded_names: Set[str],
-    never_shown: Set[str] = frozenset(),
 ) -> frozenset[str]:
     """Choose the counts that may be shown.
 
@@ -55,13 +54,12 @@ def shown_names(
         counts: True counts by name.
         sums: Every tie between them that a reader may know of; a tree.
         rounded_names: Those shown as multiples of 5; the others are shown as bands.
-        never_shown: Counts of nobody in particular: not shown, and not protected.
 
     Returns:
         Names of the counts that may be shown; each of the others stays hidden.
     """
-    shown = {name for name, n in counts.items() if n >= SMALLEST_SHOWN} - never_shown
-    small = {name for name, n in counts.items() if n < SMALLEST_SHOWN} - never_shown
+    shown = {name for name, n in counts.items() if n >= SMALLEST_SHOWN}
+    small = {name for name, n in counts.items() if n < SMALLEST_SHOWN}
 
     def exposed() -> set[str]:
         ranges = ranges_for_reader(counts, sums, rounded_names, shown)

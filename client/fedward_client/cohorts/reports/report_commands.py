@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
@@ -18,6 +19,7 @@ from fedward_client.cohorts.registered.snapshot import Snapshot
 from fedward_client.cohorts.registered.snapshot_store import read_snapshot
 from fedward_client.cohorts.reports.coordinator_report import facts_of, frozen_report
 from fedward_client.cohorts.reports.local_report import local_report
+from fedward_client.cohorts.reports.shown_reports import FEWEST_CHANGED
 from fedward_client.site_home import SiteHome
 
 HIDDEN = "hidden"
@@ -30,18 +32,34 @@ _FLOW_WORDS = {
 }
 
 
-def report_of(home: SiteHome, full_name: str, *, local: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class AnsweredReport:
+    """A report, and what the one who asked must know of it, "" if nothing."""
+
+    report: dict[str, Any]
+    note: str = ""
+
+
+def report_of(home: SiteHome, full_name: str, *, local: bool) -> AnsweredReport:
     """Give a snapshot's report, for a coordinator or for the hospital itself.
 
     Raises:
+        CohortError: There is nobody to report of, or too alike a report is there.
         ConfigurationError: There is no such cohort or snapshot.
         CorruptFileError: A file is not what was written.
     """
     registration = read_registration(home, full_name.partition("@")[0])
     snapshot = read_snapshot(home, full_name)
-    if not local:
-        return frozen_report(home, registration, snapshot)
-    return _local(home, registration, _with_warnings(home, snapshot))
+    if local:
+        return AnsweredReport(_local(home, registration, _with_warnings(home, snapshot)))
+    shown = frozen_report(home, registration, snapshot)
+    if shown.report["fingerprint"] == snapshot.fingerprint:
+        return AnsweredReport(shown.report)
+    return AnsweredReport(
+        shown.report,
+        f"this is the report of {shown.snapshot}: a new one is made once {FEWEST_CHANGED} "
+        f"{snapshot.unit}s have entered or left",
+    )
 
 
 def _local(home: SiteHome, registration: CohortRegistration, snapshot: Snapshot) -> dict[str, Any]:
@@ -78,9 +96,6 @@ def tables_of(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     if "codes" in report:
         yield from _codes(report["codes"])
         return
-    yield _table("cannot be used, by code", report["quarantined_by_code"])
-    if report["archive"]:
-        yield _table("in the archive", report["archive"])
     for name, cells in report["spacing_mm"].items():
         if any(value is not None for value in cells.values()):
             yield _table(f"{name}, mm", cells)

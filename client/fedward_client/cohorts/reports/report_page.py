@@ -56,9 +56,6 @@ def _tables(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
     yield from report["tables"].items()
     if "codes" in report:
         return
-    yield "cannot be used, by code", report["quarantined_by_code"]
-    if report["archive"]:
-        yield "in the archive", report["archive"]
     yield from ((f"{name}, mm", cells) for name, cells in report["spacing_mm"].items())
 
 

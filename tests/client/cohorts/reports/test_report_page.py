@@ -1,5 +1,7 @@
 """Reports as a page, and of a snapshot whose files are others today."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +23,6 @@ def report_of(site: Site, hospital: Hospital, name: str, *more: str) -> Any:
     return read_json(ended.out)
 
 
-def test_the_page_has_the_archives_table_that_the_terminal_shows(
-    site: Site, hospital: Hospital
-) -> None:
-    hospital.patients(range(24))
-    for patient in range(12):
-        content = (hospital.dicom / f"p{patient}v0.dcm").read_bytes()
-        (hospital.dicom / f"copy{patient}.dcm").write_bytes(content)
-    site(hospital.add_arguments())
-    report = report_of(site, hospital, "chest")
-    assert report["archive"] == {"W_DUPLICATE_FILE": "10 to 19"}
-    assert "<caption>in the archive</caption>" in page_of(report)
-    assert "W_DUPLICATE_FILE" in page_of(report)
-
-
 def test_codes_of_a_local_report_are_one_table(site: Site, hospital: Hospital) -> None:
     hospital.patients(range(12))
     hospital.label(sop_instance_uid="9.9", label="0")
@@ -49,7 +37,7 @@ def test_codes_of_a_local_report_are_one_table(site: Site, hospital: Hospital) -
 
 
 def test_a_report_of_an_old_snapshot_takes_nothing_from_files_that_changed_since(
-    site: Site, hospital: Hospital
+    site: Site, hospital: Hospital, tmp_path: Path
 ) -> None:
     for patient in range(30):
         key = hospital.add_image(patient, PixelSpacing=[0.5, 0.5])
@@ -58,9 +46,24 @@ def test_a_report_of_an_old_snapshot_takes_nothing_from_files_that_changed_since
     for patient in range(30):
         hospital.add_image(patient, PixelSpacing=[0.25, 0.25], ImageComments="another size")
     site(["cohort", "update", "chest", "--home", str(hospital.home)])
-    old, new = (report_of(site, hospital, name) for name in ("chest@1", "chest@2"))
+    shutil.copytree(hospital.home, tmp_path / "other/home")  # in one home only one is ever shown
+    old = report_of(site, hospital, "chest@1")
+    new = report_of(site, replace(hospital, folder=tmp_path / "other"), "chest@2")
     assert new["spacing_mm"]["rows"]["50 %"] == 0.25
     assert old["spacing_mm"]["rows"]["50 %"] is None
     assert old["tables"]["transfer_syntax"] != new["tables"]["transfer_syntax"]
     local = report_of(site, hospital, "chest@1", "--local")
     assert local["tables"]["transfer_syntax"]["unknown"] == 30
+
+
+def test_a_page_of_a_coordinator_lists_no_code(site: Site, hospital: Hospital) -> None:
+    hospital.patients(range(24))
+    hospital.label(sop_instance_uid="9.9", label="0")
+    for patient in range(12):
+        content = (hospital.dicom / f"p{patient}v0.dcm").read_bytes()
+        (hospital.dicom / f"copy{patient}.dcm").write_bytes(content)
+    site(hospital.add_arguments())
+    page = page_of(report_of(site, hospital, "chest"))
+    assert "E_INSTANCE_NOT_FOUND" not in page
+    assert "W_DUPLICATE_FILE" not in page
+    assert "W_DUPLICATE_FILE" in page_of(report_of(site, hospital, "chest", "--local"))
