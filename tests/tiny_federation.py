@@ -262,7 +262,7 @@ def essence(folder: Path) -> dict[str, Any]:
     """What two runs of one job and seed must share: weights, figures, sums; not their seconds."""
     entries = entries_of(folder)
     history = replay(entries)
-    weights = {e["round"]: e["weights_sha256"] for e in entries if e["kind"] == "round.committed"}
+    weights = {e["round"]: e["sha256"] for e in entries if e["kind"] == "round.committed"}
     return {
         "weights": weights,
         "accepted": history.accepted,

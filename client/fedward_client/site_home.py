@@ -14,6 +14,7 @@ reports/            what was excluded, for the site's own eyes
 Nothing here is ever sent.
 """
 
+import functools
 import hashlib
 import hmac
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ class SiteHome:
     def settings_file(self) -> Path:
         """`site.toml`."""
         return self.folder / "site.toml"
+
+    @functools.cached_property
+    def excluded_patients_file(self) -> Path:
+        """`excluded_patients.json`."""
+        return self.folder / "excluded_patients.json"
 
     @property
     def cohorts(self) -> Path:

@@ -18,10 +18,14 @@ from fedward_common.errors import CorruptFileError
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, str]
+    path: Path,
+    tensors: Mapping[str, NDArray[np.float32]],
+    metadata: Mapping[str, str],
+    *,
+    over: Path | None = None,
 ) -> str:
-    """Write vectors atomically; give the file's SHA-256."""
-    return write_atomically(path, _blocks(tensors, metadata))
+    """Write vectors atomically, perhaps `over` a file nobody needs; give the file's SHA-256."""
+    return write_atomically(path, _blocks(tensors, metadata), over=over)
 
 
 def _blocks(

@@ -203,3 +203,17 @@ def test_only_a_full_disk_is_named_so(tmp_path: Path) -> None:
         raise PermissionError(errno.EACCES, "denied")
     with pytest.raises(KeyError), full_disk_named(tmp_path):
         raise KeyError
+
+
+def test_a_file_nobody_needs_gives_its_place_and_none_of_its_bytes(tmp_path: Path) -> None:
+    spare = tmp_path / "spare"
+    spare.write_bytes(b"a long old content")
+    digest = write_atomically(tmp_path / "new", b"short", over=spare)
+    assert not spare.exists()
+    assert (tmp_path / "new").read_bytes() == b"short"
+    assert digest == hashlib.sha256(b"short").hexdigest()
+
+
+def test_without_a_file_to_write_over_a_new_one_is_made(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "new", b"short", over=tmp_path / "absent")
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]

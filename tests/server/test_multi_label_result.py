@@ -154,6 +154,6 @@ def test_the_same_run_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
     def hashes(folder: Path) -> list[Any]:
         federation.run(folder)
-        return [e["weights_sha256"] for e in entries_of(folder) if e["kind"] == "round.committed"]
+        return [e["sha256"] for e in entries_of(folder) if e["kind"] == "round.committed"]
 
     assert hashes(tmp_path / "one") == hashes(tmp_path / "two")

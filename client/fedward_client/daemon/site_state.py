@@ -90,7 +90,7 @@ class OpenRun:
     sources: Sequence[SourceSettings]
     view: JobView
     network: "Network"
-    _unwritten: list[str] = field(default_factory=list, repr=False)
+    _unwritten: list[dict[str, Any]] = field(default_factory=list, repr=False)
     _written_at: float = float("-inf")
 
     @functools.cached_property
@@ -113,14 +113,15 @@ class OpenRun:
         Unless `at_once`, lines of one second are written together: rounds may take milliseconds,
         and a kill costs no more than that second of the record.
         """
-        self._unwritten.append(json.dumps(fields) + "\n")
+        self._unwritten.append(fields)
         if not at_once and time.monotonic() - self._written_at < 1:
             return
         path = self.folder / "activity.jsonl"
         with full_disk_named(path):
             file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                write_all(file, "".join(self._unwritten).encode())
+                lines = (json.dumps(fields) + "\n" for fields in self._unwritten)
+                write_all(file, "".join(lines).encode())
             finally:
                 os.close(file)
         self._unwritten.clear()

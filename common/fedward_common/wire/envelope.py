@@ -23,6 +23,8 @@ from fedward_common.wire.messages import PROTOCOL_VERSION, plain_dataclass
 Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.int64]]
 
 ALLOWED_DTYPES = ("float32", "int64")
+# numpy builds a dtype's name anew at each question, which costs as much as a small hash.
+_DTYPE_NAMES = {np.dtype(name): name for name in ALLOWED_DTYPES}
 _CONTEXT = "fedward envelope v1"
 
 
@@ -69,6 +71,11 @@ class Subject:
     attempt: int = 0
 
 
+def name_of_dtype(dtype: np.dtype[Any]) -> str:
+    """Give the name that stands beside an array's bytes."""
+    return _DTYPE_NAMES.get(dtype) or dtype.name
+
+
 def little_endian(array: NDArray[Any]) -> NDArray[Any]:
     """Give the array contiguous and in the byte order of the wire; itself where it is so."""
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
@@ -95,7 +102,7 @@ def hash_of_array(array: NDArray[np.float32] | NDArray[np.int64]) -> str:
     """SHA-256 of dtype, shape and little-endian content."""
     if isinstance(array, HashedArray) and array.known_sha256:
         return array.known_sha256
-    digest = hashlib.sha256(f"{array.dtype.name}:{array.shape}:".encode())
+    digest = hashlib.sha256(f"{name_of_dtype(array.dtype)}:{array.shape}:".encode())
     digest.update(little_endian(array).data)
     return digest.hexdigest()
 

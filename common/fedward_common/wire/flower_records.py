@@ -20,6 +20,7 @@ from fedward_common.wire.envelope import (
     Envelope,
     HashedArray,
     little_endian,
+    name_of_dtype,
     remember_hash,
 )
 
@@ -49,7 +50,9 @@ def array_record(arrays: Arrays) -> ArrayRecord:
     """Copy each array's bytes once; a coordinator shares the record among all sites."""
     record = ArrayRecord(
         {
-            name: _raw_array(little_endian(array).tobytes(), array.dtype.name, array.shape)
+            name: _raw_array(
+                little_endian(array).tobytes(), name_of_dtype(array.dtype), array.shape
+            )
             for name, array in arrays.items()
         }
     )

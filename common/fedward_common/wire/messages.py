@@ -6,6 +6,7 @@ what the coordinator may know: an error's code, never its text.
 """
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -113,7 +114,18 @@ def decode_message(kind: str, unverified: bytes) -> Message:
     """
     if kind not in _KINDS:
         raise MalformedMessageError(f"unknown kind of message {kind[:40]!r}")
+    if len(unverified) <= _REMEMBERED_BYTES:
+        return _decode_short_message(kind, unverified)
+    return _decode_message(kind, unverified)
+
+
+def _decode_message(kind: str, unverified: bytes) -> Message:
     return plain_dataclass(_KINDS[kind], decode_canonically(unverified))  # type: ignore[no-any-return]
+
+
+# The sites of a round are sent one body and answer with one: the same bytes are decoded once.
+_REMEMBERED_BYTES = 256
+_decode_short_message = functools.lru_cache(maxsize=64)(_decode_message)
 
 
 def plain_dataclass(kind: type[M], unverified: object) -> M:
@@ -126,7 +138,11 @@ def plain_dataclass(kind: type[M], unverified: object) -> M:
         value = from_table(kind, unverified)
     except ConfigurationError as error:
         raise MalformedMessageError(f"{kind.__name__}: {error}") from error
-    names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(unverified, dict) or set(unverified) != names:
+    if not isinstance(unverified, dict) or unverified.keys() != _names_of(kind):  # type: ignore[arg-type]
         raise MalformedMessageError(f"{kind.__name__}: a field is missing")
     return value
+
+
+@functools.cache
+def _names_of(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind))

@@ -18,6 +18,7 @@ from fedward_server.coordinator.global_model import GlobalModel
 from fedward_server.coordinator.run_journal import RunHistory
 
 KEPT = 2
+_SPARE = ".spare-checkpoint"
 
 
 class CheckpointStore:
@@ -25,11 +26,15 @@ class CheckpointStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # The file of the next checkpoint, which an old one gives while the run goes on.
+        self._spare = folder / _SPARE
 
     def save(self, model: GlobalModel) -> tuple[str, str]:
         """Write the state after a round; give the file's name and SHA-256."""
         name = f"checkpoint-{model.round:06d}.safetensors"
-        digest = write_tensors(self._folder / name, model.tensors(), {"round": str(model.round)})
+        digest = write_tensors(
+            self._folder / name, model.tensors(), {"round": str(model.round)}, over=self._spare
+        )
         return name, digest
 
     def save_best(self, round_number: int, weights: bytes) -> dict[str, Any]:
@@ -62,21 +67,19 @@ class CheckpointStore:
     def prune(self, history: RunHistory) -> None:
         """Remove what neither the last two checkpoints nor a return to one of them needs.
 
-        Called after the journal names the newest, so nothing a resumed run needs goes.
+        Called after the journal names the newest, so nothing a resumed run needs goes. One old
+        checkpoint stays as the next one's file, until the run is finished.
         """
-        kept = history.checkpoints[-KEPT:]
-        keep = {name for _, name, _ in kept}
-        oldest = kept[0][0] if kept else 0
-        earlier = [best["file"] for best in history.bests if best["round"] < oldest]
-        keep |= {best["file"] for best in history.bests if best["round"] >= oldest}
-        keep |= set(earlier[-1:])
         with os.scandir(self._folder) as entries:
             names = [entry.name for entry in entries]
-        for name in names:
-            weights = name.startswith(("checkpoint-", "best-")) and name.endswith(".safetensors")
-            half_written = name.startswith(".") and name.endswith(".tmp")
-            if (weights or half_written) and name not in keep:
-                (self._folder / name).unlink(missing_ok=True)
+        needed = _needed(history)
+        unneeded = [name for name in names if _is_of_a_store(name) and name not in needed]
+        if not history.finished:
+            for name in [n for n in unneeded if n.startswith("checkpoint-")][:1]:
+                (self._folder / name).replace(self._spare)
+                unneeded = [n for n in unneeded if n not in (name, _SPARE)]
+        for name in unneeded:
+            (self._folder / name).unlink(missing_ok=True)
 
     def restore_newest(self, model: GlobalModel, history: RunHistory) -> list[str]:
         """Bring `model`, at the initial weights, to the newest checkpoint that is still good.
@@ -102,6 +105,20 @@ class CheckpointStore:
             f"no usable checkpoint in {self._folder}: " + "; ".join(passed_over),
             hint="start the run anew in another folder",
         )
+
+
+def _needed(history: RunHistory) -> set[str]:
+    kept = history.checkpoints[-KEPT:]
+    oldest = kept[0][0] if kept else 0
+    earlier = [best["file"] for best in history.bests if best["round"] < oldest]
+    later = [best["file"] for best in history.bests if best["round"] >= oldest]
+    return {name for _, name, _ in kept} | set(earlier[-1:]) | set(later)
+
+
+def _is_of_a_store(name: str) -> bool:
+    weights = name.startswith(("checkpoint-", "best-")) and name.endswith(".safetensors")
+    half_written = name.startswith(".") and name.endswith(".tmp")
+    return weights or half_written or name == _SPARE
 
 
 def _sha256(content: bytes) -> str:

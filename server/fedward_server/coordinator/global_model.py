@@ -6,8 +6,6 @@ job asks for it, the moving average. Updates are added in the order they are giv
 takes sites in the order of their names, so a result does not depend on who was faster.
 """
 
-import hashlib
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -121,8 +119,3 @@ class GlobalModel:
         state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
         self.optimizer.restore(state)
         self.round = round_number
-
-    @property
-    def weights_sha256(self) -> str:
-        """Hash of the weights' bytes."""
-        return hashlib.sha256(self.weights).hexdigest()

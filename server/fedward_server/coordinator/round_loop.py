@@ -86,6 +86,7 @@ class RoundLoop:
         self._evaluate_last_round()
         self._evaluate_on_test()
         self._record("run.finished", seconds=self._seconds())
+        self._store.prune(self.history)
         return self.history
 
     def _restored_model(self) -> GlobalModel:
@@ -250,7 +251,6 @@ class RoundLoop:
             failures=failures,
             file=name,
             sha256=digest,
-            weights_sha256=self._model.weights_sha256,
             evaluation=evaluation,
             best=best,
             seconds=self._seconds(),

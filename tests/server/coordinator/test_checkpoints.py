@@ -43,6 +43,15 @@ def names_in(folder: Path) -> list[str]:
 def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
     after_rounds(tmp_path, 5)
     assert names_in(tmp_path) == [
+        ".spare-checkpoint", "checkpoint-000004.safetensors", "checkpoint-000005.safetensors",
+    ]  # fmt: skip
+
+
+def test_a_finished_run_keeps_no_file_for_a_next_checkpoint(tmp_path: Path) -> None:
+    history = after_rounds(tmp_path, 5)
+    history.finished = True
+    CheckpointStore(tmp_path).prune(history)
+    assert names_in(tmp_path) == [
         "checkpoint-000004.safetensors", "checkpoint-000005.safetensors",
     ]  # fmt: skip
 

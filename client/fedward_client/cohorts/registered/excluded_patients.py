@@ -28,7 +28,7 @@ def excluded_patients(home: SiteHome) -> frozenset[str]:
     Raises:
         CorruptFileError: The file is damaged; nobody is then taken for not excluded.
     """
-    return frozenset(_read(_file_of(home)))
+    return frozenset(_read(home.excluded_patients_file))
 
 
 def is_excluded(key: bytes, excluded: Collection[str], ids: Collection[str]) -> bool:
@@ -38,7 +38,7 @@ def is_excluded(key: bytes, excluded: Collection[str], ids: Collection[str]) -> 
 
 def add_excluded_patients(home: SiteHome, pseudonyms: Collection[str], reason: str) -> int:
     """Add patients; give the number of those who were not excluded before."""
-    path = _file_of(home)
+    path = home.excluded_patients_file
     with _locked(home):
         known = _read(path)
         new = {one: reason for one in pseudonyms if one not in known}
@@ -110,15 +110,13 @@ def _plain(name: str) -> str:
     return "".join(c for c in name.casefold() if c.isalnum())
 
 
-def _file_of(home: SiteHome) -> Path:
-    return home.folder / "excluded_patients.json"
-
-
 def _read(path: Path) -> dict[str, str]:
-    if not path.exists():
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return {}
     try:
-        table = json.loads(path.read_bytes())
+        table = json.loads(content)
         entries = table["excluded"]
         sound = table["schema"] == _SCHEMA and all(
             isinstance(k, str) and isinstance(v, str) for k, v in entries.items()

@@ -4,6 +4,7 @@ A view keeps a keyed pseudonym of each case's patient, as the site's list of exc
 so a run that goes on leaves them out from its next round, whatever snapshot it was accepted with.
 """
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,9 +47,15 @@ def withdrawn_patients(home: SiteHome, settings: Sequence[SourceSettings]) -> fr
     Raises:
         CorruptFileError: A list is damaged; nobody is then taken for not excluded.
     """
-    folders = {Path(one.path) for one in settings if one.source == "registered"} | {home.folder}
-    names = {name for folder in folders for name in excluded_patients(SiteHome(folder))}
+    homes = {one.path for one in settings if one.source == "registered"} | {str(home.folder)}
+    names = {name for one in homes for name in excluded_patients(_home_at(one))}
     return frozenset(map(bytes.fromhex, names))
+
+
+@functools.lru_cache(maxsize=64)
+def _home_at(folder: str) -> SiteHome:
+    # Asked at every message of a run: making a path costs more than looking at an absent file.
+    return SiteHome(Path(folder))
 
 
 def cases_of_patients(
