@@ -6,6 +6,11 @@ All in one process on one thread, files in the page cache, slices in random orde
 tensor of its values. Compared with reading DICOM by pydicom every epoch and with MONAI's
 PersistentDataset. Decoding into a cache is timed beside it, once, with one worker.
 
+The limit is of the job view, for that alone is read in every step of training and evaluation: its
+files were hashed when the run opened it, and a slice is then a copy out of a memory map. The native
+cache is read once a case when a view is built, and each array's SHA-256 is checked as it is read;
+what that costs is part of the first epoch, and no limit is on it by itself.
+
 Then a hospital of phantom DICOM files is registered as `fedward-site` does it, and trained on with
 the site's own training. Its second and later epochs are "busy" for the share of wall time that was
 not spent in getting images, and beside it stands the processor's share of wall time.
@@ -35,6 +40,8 @@ from fedward_client.cohorts.views.job_view import prepare_job_view
 from fedward_client.dicom.decode_pool import DecodePool
 from fedward_common.job.job_file import DataSection
 
+READ_IN_TRAINING = "Fedward: job view, in training"
+READ_FOR_A_VIEW = "Fedward: native cache, for a view"
 LIMIT_MILLISECONDS = 0.15
 LIMIT_BUSY_SHARE = 0.95
 
@@ -58,15 +65,14 @@ def main() -> None:
         f"{asked.slices} slices {asked.size}x{asked.size}, random order, to float32 tensors",
         rows,
         as_json=asked.json,
-        limit_milliseconds=LIMIT_MILLISECONDS,
+        limit_is_of=READ_IN_TRAINING,
+        limit_is_met=all(row["ms a slice"] <= row["limit ms"] for row in rows if row["limit ms"]),
         **training,
         limit_busy_share=LIMIT_BUSY_SHARE,
     )
 
 
-def measure_slices(
-    folder: Path, num_slices: int, size: int, repeats: int
-) -> list[dict[str, float | str]]:
+def measure_slices(folder: Path, num_slices: int, size: int, repeats: int) -> list[dict[str, Any]]:
     """Time every way of reading, one after another."""
     files = write_slices(folder / "dicom", num_slices, size)
     expected = _read_with_pydicom(files["uncompressed"][0])
@@ -75,10 +81,10 @@ def measure_slices(
         _persistent_dataset(folder / "monai", files["JPEG 2000"]),
         *(_pydicom(name, paths) for name, paths in files.items()),
     ]
-    rows: list[dict[str, float | str]] = []
+    rows: list[dict[str, Any]] = []
     for ways in made:
         for name, to_tensor, build_seconds, num_bytes in ways:
-            if name != "Fedward: job view":  # which has the job's normalised values
+            if name != READ_IN_TRAINING:  # which has the job's normalised values
                 torch.testing.assert_close(to_tensor(0).reshape(size, size), expected)
             rows.append(
                 {
@@ -86,6 +92,7 @@ def measure_slices(
                     "ms a slice": _milliseconds(
                         to_tensor, num_slices, 1 if name.startswith("pydicom") else repeats
                     ),
+                    "limit ms": LIMIT_MILLISECONDS if name == READ_IN_TRAINING else "",
                     "MB": num_bytes / 1e6,
                     "build s": build_seconds,
                 }
@@ -125,13 +132,13 @@ def _ours(folder: Path, files: Sequence[Path], size: int) -> Sequence[Way]:
     view_seconds = time.perf_counter() - begin
     return (
         (
-            "Fedward: native cache, hashed",
+            READ_FOR_A_VIEW,
             lambda n: torch.from_numpy(source.read_image(cases[n])),
             native_seconds,
             native_bytes,
         ),
         (
-            "Fedward: job view",
+            READ_IN_TRAINING,
             lambda n: torch.from_numpy(view.images[[n]]),
             view_seconds,
             view.images.nbytes,

@@ -15,6 +15,14 @@ from tests.e2e.conftest import Ended, Fedward, MakeWorkplace, require_one_line_a
 from tests.tiny_federation import tiny_job
 
 JOB_OF_TASK = {"classification": "demo_detect.toml", "segmentation": "demo_outline.toml"}
+COHORTS_OF_THEIR_OWN = (
+    ("labels-by-file.csv", "classification"),
+    ("labels-by-file.csv", "segmentation"),
+    ("labels-by-study.csv", "classification"),
+    ("labels-by-accession.csv", "classification"),
+    ("labels-of-another.csv", "classification"),
+)
+SECOND_DELIVERY = ("labels-2.csv", "classification")
 
 
 def run_process(command: Sequence[str], folder: Path, **environment: str) -> Ended:
@@ -76,6 +84,58 @@ def test_a_check_finds_every_fault_of_a_phantom_hospital_and_no_other(
     found = json.loads(checked.out)
     assert found["archive"] == expected["archive"]
     assert found["lines"] == expected["lines"][labels][task]
+
+
+def found_by_check(folder: Path, home: Path) -> tuple[int, dict[str, Any]]:
+    checked = fedward_site(folder, "cohort", "check", "faulty", "--home", str(home), "--json")
+    found: dict[str, Any] = json.loads(checked.out)
+    return checked.code, {key: found[key] for key in ("archive", "lines", "limits_passed")}
+
+
+def further_entry(hospital: Path, labels: str, task: str = "classification") -> dict[str, Any]:
+    expected = json.loads((hospital / "expected_findings.json").read_text("utf-8"))
+    entries = {(one["labels"], one["task"]): one for one in expected["further"]}
+    assert set(entries) == {*COHORTS_OF_THEIR_OWN, SECOND_DELIVERY}
+    return dict(entries[labels, task])
+
+
+@pytest.mark.parametrize(("labels", "task"), COHORTS_OF_THEIR_OWN)
+def test_a_check_finds_what_a_further_label_file_shows_and_nothing_else(
+    faulty_hospital: Path, tmp_path: Path, project_root: Path, labels: str, task: str
+) -> None:
+    templates = project_root / "server" / "fedward_server" / "job_templates"
+    entry = further_entry(faulty_hospital, labels, task)
+    assert entry["update_of"] == ""
+    added = fedward_site(
+        faulty_hospital, "cohort", "add", "faulty", "--home", str(tmp_path / "home"),
+        "--dicom", "dicom", "--labels", labels, "--task", str(templates / JOB_OF_TASK[task]),
+        *entry["register_with"],
+    )  # fmt: skip
+    assert added.code == 0, added.err
+    code, found = found_by_check(faulty_hospital, tmp_path / "home")
+    assert code == (1 if entry["limits_passed"] else 0)
+    assert found == {key: entry[key] for key in found}
+
+
+def test_a_second_delivery_that_moves_a_patient_to_another_split_is_found(
+    faulty_hospital: Path, tmp_path: Path, project_root: Path
+) -> None:
+    templates = project_root / "server" / "fedward_server" / "job_templates"
+    expected = json.loads((faulty_hospital / "expected_findings.json").read_text("utf-8"))
+    labels, task = SECOND_DELIVERY
+    entry = further_entry(faulty_hospital, labels, task)
+    home = ("--home", str(tmp_path / "home"))
+    added = fedward_site(
+        faulty_hospital, "cohort", "add", "faulty", *home, "--dicom", "dicom",
+        "--labels", entry["update_of"], "--task", str(templates / JOB_OF_TASK[task]),
+        *expected["register_with"][task],
+    )  # fmt: skip
+    assert added.code == 0, added.err
+    updated = fedward_site(faulty_hospital, "cohort", "update", "faulty", *home, "--labels", labels)
+    assert updated.code == 0, updated.err
+    code, found = found_by_check(faulty_hospital, tmp_path / "home")
+    assert code == 0
+    assert found == {key: entry[key] for key in found}
 
 
 def test_phantoms_are_made_by_the_command_and_told_as_json(

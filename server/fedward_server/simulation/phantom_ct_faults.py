@@ -13,10 +13,12 @@ from fedward_common.dicom_writing.images import decimal_string
 from fedward_server.simulation.phantom_ct import draw_volume
 from fedward_server.simulation.phantom_faults import FaultBook
 from fedward_server.simulation.phantom_files import (
+    CLASS_NAMES,
     Drawn,
     LabelRow,
     as_multi_frame,
     ct_drawn,
+    mask_object,
     phantom_patient,
     phantom_study,
 )
@@ -37,8 +39,7 @@ def add_ct_faults(book: FaultBook, hospital: Hospital, image_size: int, seed: in
     for code, spoil in _SPOILED.items():
         _add(book, next(drawn), spoil)
         book.expect(code)
-    faults = (_damaged_slice, _line_without_series, _mask_of_another, _mask_missing, _enhanced)
-    for fault in faults:
+    for fault in _FAULTS:
         fault(book, drawn)
 
 
@@ -181,7 +182,53 @@ def _mask_missing(book: FaultBook, drawn: Iterator[Drawn]) -> None:
     book.expect("E_MASK_NOT_FOUND", tasks=("segmentation",))
 
 
+def _mask_is_an_image(book: FaultBook, drawn: Iterator[Drawn]) -> None:
+    series = next(drawn)
+    row = book.whole(series, 1)
+    book.rows[-1] = dataclasses.replace(row, mask=str(series.images[0].SOPInstanceUID))
+    book.expect("E_MASK_UNREADABLE", tasks=("segmentation",))
+
+
+def _mask_between_voxels(book: FaultBook, drawn: Iterator[Drawn]) -> None:
+    """Draw the mask on images that lie a third of a pixel beside these."""
+    series = next(drawn)
+    beside = [copy.deepcopy(ds) for ds in series.images]
+    for ds in beside:
+        x, y, z = (float(value) for value in ds.ImagePositionPatient)
+        moved = x + float(ds.PixelSpacing[1]) / 3
+        ds.ImagePositionPatient = [decimal_string(value) for value in (moved, y, z)]
+    seg = mask_object(beside, series.patient, series.study, series.mask)
+    book.whole(dataclasses.replace(series, seg=seg), 1)
+    book.expect("E_MASK_GEOMETRY", tasks=("segmentation",))
+
+
+def _mask_with_overlap(book: FaultBook, drawn: Iterator[Drawn]) -> None:
+    """Let two segments claim the same voxels, so that no class is right."""
+    series = next(drawn)
+    halves = np.zeros_like(series.mask)
+    middle = halves.shape[2] // 2
+    halves[_NUM_SLICES // 2, :, :middle] = 1
+    halves[_NUM_SLICES // 2, :, middle:] = 2
+    names = (*CLASS_NAMES, "vessel")
+    seg = mask_object(series.images, series.patient, series.study, halves, names)
+    seg.PixelData = b"\xff" * len(seg.PixelData)  # now each is everywhere
+    book.whole(dataclasses.replace(series, seg=seg), 1)
+    book.expect("E_MASK_VALUE", tasks=("segmentation",))
+
+
 def _enhanced(book: FaultBook, drawn: Iterator[Drawn]) -> None:
     """Add a series as one multi-frame file, frames out of order: no fault, and to be read right."""
     order = [int(place) for place in np.random.default_rng(5).permutation(_NUM_SLICES)]
     book.whole(as_multi_frame(next(drawn), order), 1)
+
+
+_FAULTS: tuple[Callable[[FaultBook, Iterator[Drawn]], None], ...] = (
+    _damaged_slice,
+    _line_without_series,
+    _mask_of_another,
+    _mask_missing,
+    _mask_is_an_image,
+    _mask_between_voxels,
+    _mask_with_overlap,
+    _enhanced,
+)

@@ -1,7 +1,7 @@
 """What the faults of a phantom hospital are written into, and what a check must say of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -51,14 +51,23 @@ class FaultBook:
         return row
 
 
-def expected_findings(books: dict[str, FaultBook], archive: Counter[str]) -> dict[str, Any]:
+def findings_in_archive(books: Iterable[FaultBook], archive: Counter[str]) -> Counter[str]:
+    """Give all findings of the archive: of the books, and those that they know nothing of."""
+    return sum((book.in_archive for book in books), archive)
+
+
+def expected_findings(
+    books: Mapping[str, FaultBook],
+    in_archive: Counter[str],
+    further: Iterable[Mapping[str, Any]],
+) -> dict[str, Any]:
     """Give what `expected_findings.json` holds.
 
     Args:
         books: By the label file's name.
-        archive: Findings of the archive beside those that the books know of.
+        in_archive: Findings of the archive.
+        further: What a check must say of each further label file.
     """
-    in_archive = sum((book.in_archive for book in books.values()), archive)
     return {
         "register_with": {
             "classification": [*REGISTER_WITH, *MAP_LABELS],
@@ -69,4 +78,5 @@ def expected_findings(books: dict[str, FaultBook], archive: Counter[str]) -> dic
             name: {task: dict(sorted(found.items())) for task, found in book.lines.items()}
             for name, book in books.items()
         },
+        "further": list(further),
     }

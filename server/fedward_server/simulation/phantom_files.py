@@ -112,7 +112,7 @@ def chest_drawn(
 ) -> Drawn:
     """Give one chest image, as this machine stores it, and its SEG."""
     ds = chest_image(machine, patient, study, image)
-    seg = _mask_of([ds], patient, study, mask)
+    seg = mask_object([ds], patient, study, mask)
     return Drawn((ds,), seg, mask, machine.encoding, patient, study)
 
 
@@ -140,7 +140,7 @@ def chest_image(
 def ct_drawn(machine: CtMachine, patient: Patient, study: Study, volume: CtVolume) -> Drawn:
     """Give the slices of one CT series, as this machine stores them, and their SEG."""
     slices = ct_slices(machine, patient, study, volume)
-    seg = _mask_of(slices, patient, study, volume.mask)
+    seg = mask_object(slices, patient, study, volume.mask)
     return Drawn(tuple(slices), seg, volume.mask, machine.encoding, patient, study)
 
 
@@ -175,16 +175,21 @@ def as_multi_frame(drawn: Drawn, order: Sequence[int]) -> Drawn:
     slices = [drawn.images[place] for place in order]
     whole = enhanced_ct(slices, series, derived_uid(series_uid, "image"))
     mask = drawn.mask[list(order)]
-    seg = _mask_of([whole], drawn.patient, drawn.study, mask)
+    seg = mask_object([whole], drawn.patient, drawn.study, mask)
     return Drawn((whole,), seg, mask, "none", drawn.patient, drawn.study)
 
 
-def _mask_of(
-    images: Sequence["Dataset"], patient: Patient, study: Study, mask: NDArray[np.uint8]
+def mask_object(
+    images: Sequence["Dataset"],
+    patient: Patient,
+    study: Study,
+    mask: NDArray[np.uint8],
+    class_names: Sequence[str] = CLASS_NAMES,
 ) -> "Dataset":
+    """Give the mask of an image or a series as SEG."""
     series_uid = derived_uid(images[0].SeriesInstanceUID, "segmentation")
     series = Series(patient, study, _SEGMENTER, series_uid, 100, "Lesions")
-    return segmentation(images, series, derived_uid(series_uid, "mask"), mask, CLASS_NAMES)
+    return segmentation(images, series, derived_uid(series_uid, "mask"), mask, class_names)
 
 
 class Archive:
@@ -217,7 +222,13 @@ class Archive:
 
 def write_label_file(path: Path, kind: Kind, rows: Sequence[LabelRow]) -> None:
     """Write a label file: the key's column, label, split, seg_sop_instance_uid."""
+    columns = (KEY_COLUMNS[kind], "label", "split", "seg_sop_instance_uid")
+    write_table(path, columns, [(row.key, row.label, row.split, row.mask) for row in rows])
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a label file of any columns."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow([KEY_COLUMNS[kind], "label", "split", "seg_sop_instance_uid"])
-        table.writerows([row.key, row.label, row.split, row.mask] for row in rows)
+        table.writerow(columns)
+        table.writerows(rows)

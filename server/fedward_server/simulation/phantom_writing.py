@@ -4,6 +4,8 @@
 OUT/hospital-north/dicom/PATIENT/STUDY/SERIES/IMAGE.dcm
 OUT/hospital-north/labels.csv       chest images, or CT series where these are alone
 OUT/hospital-north/labels-ct.csv    CT series beside chest images
+OUT/hospital-north/labels-*.csv     with faults: further label files, for what they show alone
+OUT/hospital-north/masks/           with faults: masks that one of them names
 OUT/hospital-north/expected_findings.json   with faults: what a check must say of them
 OUT/preview.png                     some pictures of each hospital
 ```
@@ -25,7 +27,11 @@ from fedward_server.simulation.phantom_chest import deal_illness, draw_chests, s
 from fedward_server.simulation.phantom_chest_faults import add_chest_faults
 from fedward_server.simulation.phantom_ct import draw_volume
 from fedward_server.simulation.phantom_ct_faults import add_ct_faults
-from fedward_server.simulation.phantom_faults import FaultBook, expected_findings
+from fedward_server.simulation.phantom_faults import (
+    FaultBook,
+    expected_findings,
+    findings_in_archive,
+)
 from fedward_server.simulation.phantom_files import (
     Archive,
     Kind,
@@ -37,6 +43,15 @@ from fedward_server.simulation.phantom_files import (
     write_label_file,
 )
 from fedward_server.simulation.phantom_hospitals import HOSPITALS, Hospital
+from fedward_server.simulation.phantom_label_list import LabelList
+from fedward_server.simulation.phantom_listed_by_file import list_by_file
+from fedward_server.simulation.phantom_listed_otherwise import (
+    list_by_accession,
+    list_by_study,
+    list_that_fits_nothing,
+    second_delivery,
+)
+from fedward_server.simulation.phantom_picture_desk import PictureDesk
 from fedward_server.simulation.phantom_preview import Preview
 
 Kinds = Literal["chest", "ct", "both"]
@@ -137,21 +152,19 @@ class _Maker:
 
     def make(self, num_patients: int) -> PhantomHospital:
         books: dict[str, FaultBook] = {}
+        rows_of: dict[str, list[LabelRow]] = {}
         files = []
         kinds: tuple[Kind, ...] = ("chest", "ct")
         for kind in (k for k in kinds if self.order.kinds in (k, "both")):
             rows, num_ill = self._chest(num_patients) if kind == "chest" else self._ct(num_patients)
             name = "labels-ct.csv" if kind == "ct" and self.order.kinds == "both" else "labels.csv"
             books[name] = self._faults(kind)
-            write_label_file(self.folder / name, kind, [*rows, *books[name].rows])
             splits = dict(Counter(row.split for row in rows))
             path = self.folder / name
             files.append(LabelFile(path, kind, num_patients, len(rows), num_ill, splits))
-        expected = None
-        if self.order.quirks:
-            expected = expected_findings(books, add_archive_faults(self.archive.folder))
-            text = json.dumps(expected, indent=1) + "\n"
-            (self.folder / "expected_findings.json").write_text(text, encoding="utf-8")
+            rows_of[name] = [*rows, *books[name].rows]
+            write_label_file(self.folder / name, kind, rows_of[name])
+        expected = self._expected(books, rows_of) if self.order.quirks else None
         return PhantomHospital(
             self.hospital, self.folder, tuple(files), self.archive.num_files, expected
         )
@@ -203,6 +216,35 @@ class _Maker:
             add = add_chest_faults if kind == "chest" else add_ct_faults
             add(book, self.hospital, self.order.image_size, self.order.seed)
         return book
+
+    def _expected(
+        self, books: dict[str, FaultBook], rows_of: dict[str, list[LabelRow]]
+    ) -> dict[str, Any]:
+        """Add the faults that no image has, and write down what a check must say of them all."""
+        archive = findings_in_archive(books.values(), add_archive_faults(self.archive.folder))
+        lists = []
+        if self.order.kinds != "ct":
+            lists = self._further_lists(rows_of["labels.csv"], books["labels.csv"])
+        for one in lists:
+            one.write(self.folder)
+        further = [entry for one in lists for entry in one.expected(archive)]
+        expected = expected_findings(books, archive, further)
+        text = json.dumps(expected, indent=1) + "\n"
+        (self.folder / "expected_findings.json").write_text(text, encoding="utf-8")
+        return expected
+
+    def _further_lists(self, rows: list[LabelRow], book: FaultBook) -> list[LabelList]:
+        order, archive = self.order, self.archive
+        desk = PictureDesk.opened(
+            self.hospital, order.image_size, order.seed, suffix="l", purpose=79
+        )
+        return [
+            list_by_file(archive, desk),
+            list_by_study(archive, desk),
+            list_by_accession(archive, desk),
+            second_delivery(rows, book),
+            list_that_fits_nothing(self.hospital.name),
+        ]
 
 
 def patients_of(text: str, num_hospitals: int) -> tuple[int, ...]:
