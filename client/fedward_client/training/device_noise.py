@@ -1,0 +1,86 @@
+"""Noise made on a CUDA device: a weaker mode than `OsKeyedNoise`, and reports say which was used.
+
+Rules: every request has a seed of its own, 64 bits from the site's noise source. CUDA's generator
+(Philox 4x32-10) keeps all 64. It was made for simulation, not for secrecy: nobody claims that its
+output cannot be told from random by somebody who sees much of it, and 64 bits can be searched by
+who has the means. Which patients are drawn is still decided by the noise source itself.
+
+A CPU is refused. There `torch.Generator` keeps 32 bits of a seed, and AES is as fast.
+"""
+
+import math
+
+import torch
+
+from fedward_common.errors import PrivacyError
+from fedward_common.privacy.noise_source import NoiseSource
+
+_BLOCK_VALUES = 1 << 24  # 256 MB of float64 beside the values, while draws are added
+
+
+class DeviceNoise:
+    """Adds normal noise to tensors where they lie.
+
+    Args:
+        source: Gives the seeds; the noise is private only if it is.
+        device: A CUDA device.
+        draws: Normal draws that are added for one value, as in `noise_source`.
+
+    Raises:
+        PrivacyError: `NOISE_DEVICE` for any other device.
+    """
+
+    def __init__(self, source: NoiseSource, device: torch.device, *, draws: int = 4) -> None:
+        if device.type != "cuda":
+            raise PrivacyError(
+                f"noise made on {device.type}: this generator keeps its whole seed on CUDA alone",
+                hint="add noise on this device with OsKeyedNoise",
+                code="NOISE_DEVICE",
+            )
+        self._source = source
+        self._device = device
+        self._draws = draws
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the seeds are."""
+        return self._source.is_private
+
+    def add_normal_to(self, values: torch.Tensor, standard_deviation: float) -> None:
+        """Add noise to a contiguous tensor, in place; in float64, rounded once."""
+        generator = torch.Generator(device=self._device).manual_seed(fresh_seed(self._source))
+        add_draws(values, standard_deviation, generator, self._draws)
+
+
+def fresh_seed(source: NoiseSource) -> int:
+    """Take 64 bits for one request."""
+    return int.from_bytes(source.bytes(8), "big")
+
+
+def add_draws(
+    values: torch.Tensor, standard_deviation: float, generator: torch.Generator, draws: int
+) -> None:
+    """Add the sum of `draws` normal values over the root of their number to each value.
+
+    Raises:
+        PrivacyError: The standard deviation is not a positive number, or the tensor is not
+            contiguous, so that its flat view would be a copy.
+    """
+    if not (math.isfinite(standard_deviation) and standard_deviation > 0.0):
+        raise PrivacyError(
+            f"noise of standard deviation {standard_deviation}: a positive number is needed",
+            code="INVALID_NOISE",
+        )
+    if not values.is_contiguous():
+        raise PrivacyError(
+            "noise into a strided tensor: a contiguous one is needed", code="INVALID_NOISE"
+        )
+    flat = values.detach().view(-1)
+    for start in range(0, flat.numel(), _BLOCK_VALUES):
+        block = flat[start : start + _BLOCK_VALUES]
+        total = torch.zeros_like(block, dtype=torch.float64)
+        for _ in range(draws):
+            total += torch.randn(
+                block.shape, generator=generator, dtype=torch.float64, device=block.device
+            )
+        block.copy_(total.mul_(standard_deviation / math.sqrt(draws)).add_(block))

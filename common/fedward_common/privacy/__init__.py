@@ -1,0 +1,1 @@
+"""What is disclosed about a patient, how much that is, and the noise that bounds it."""
