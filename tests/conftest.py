@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.tiny_federation import TinyFederation
+
+# A busy machine is no finding.
+settings.register_profile("fedward", deadline=None)
+settings.load_profile("fedward")
 
 _HERE = Path(__file__).resolve().parent.parent
 

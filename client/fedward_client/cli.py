@@ -4,12 +4,12 @@ Commands import what they need when they run, so `fedward-site --help` is there 
 one line with a hint under it; `--debug` shows the traceback. Nothing printed names a patient.
 """
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from fedward_client.ledger_group import LedgerGroup
 from fedward_common.command_line import CommandLine
 
 app = typer.Typer(
@@ -22,7 +22,14 @@ app = typer.Typer(
 )
 cohort_app = typer.Typer(help="Register images and labels, and check them.", no_args_is_help=True)
 app.add_typer(cohort_app, name="cohort")
-_COMMAND_LINE = CommandLine(app)
+ledger_app = typer.Typer(
+    cls=LedgerGroup,
+    help="What was spent of the patients' privacy, for the hospital's own eyes.\n\n"
+    "fedward-site ledger [COHORT] shows it.",
+    epilog="Example: fedward-site ledger chest",
+)
+app.add_typer(ledger_app, name="ledger")
+_COMMAND_LINE = CommandLine.with_options(app, "fedward-site")
 
 HomeOption = Annotated[
     Path,
@@ -35,23 +42,10 @@ HomeOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 NameArgument = Annotated[str, typer.Argument(help="The cohort.", show_default=False)]
-
-
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"fedward-site {version('fedward')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    _version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
-    _COMMAND_LINE.debug = debug
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would change; write no snapshot and no split.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="It is meant, whatever it harms.")]
 
 
 @cohort_app.command(
@@ -110,6 +104,8 @@ def add(
         Literal["refuse", "allow"],
         typer.Option(help="Images that may have text burned into their pixels."),
     ] = "refuse",
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     json_: JsonOption = False,
 ) -> None:
     """Register a cohort: index the headers, match the labels, make snapshot NAME@1."""
@@ -136,20 +132,59 @@ def add(
         min_patients=min_patients,
         burned_in=burned_in,
     )
-    add_cohort(home, request, json_output=json_)
+    add_cohort(home, request, dry_run=dry_run, yes=yes, json_output=json_)
 
 
-@cohort_app.command(epilog="Example: fedward-site cohort update chest")
+@cohort_app.command(
+    epilog="Example: fedward-site cohort update chest --dry-run, then without --dry-run"
+)
 def update(
     name: NameArgument,
     home: HomeOption,
     labels: Annotated[Path | None, typer.Option(help="Another label file from now on.")] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="VALUE=CLASS",
+            help="What a local value means from now on; the values not named keep their meaning.",
+        ),
+    ] = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """Look for changes; make the next snapshot if there are any."""
-    from fedward_client.cohort_commands import update_cohort
+    """Look for changes; make the next snapshot if there are any.
 
-    update_cohort(home, name, labels, json_output=json_)
+    Without --yes nothing is done where the test split would shrink, or a tenth of the patients
+    would be lost; on a terminal you are asked.
+    """
+    from fedward_client.cohort_commands import update_cohort
+    from fedward_client.cohorts.registered.registration_request import (
+        UpdateRequest,
+        key_value_pairs,
+    )
+
+    request = UpdateRequest(name, labels, key_value_pairs("--map", map_))
+    update_cohort(home, request, dry_run=dry_run, yes=yes, json_output=json_)
+
+
+@cohort_app.command(epilog="Example: fedward-site cohort remove chest")
+def remove(
+    name: NameArgument, home: HomeOption, yes: YesOption = False, json_: JsonOption = False
+) -> None:
+    """Remove a cohort that no run uses; its patients' splits, exclusions and reports shown stay."""
+    from fedward_client.cohort_commands import remove_registration
+
+    remove_registration(home, name, yes=yes, json_output=json_)
+
+
+@cohort_app.command("rebuild-record", epilog="Example: fedward-site cohort rebuild-record")
+def rebuild_record(home: HomeOption, yes: YesOption = False, json_: JsonOption = False) -> None:
+    """Make a lost, damaged or outdated split record again, from all snapshots of the site."""
+    from fedward_client.cohort_commands import rebuild_record
+
+    rebuild_record(home, yes=yes, json_output=json_)
 
 
 @cohort_app.command(epilog="Example: fedward-site cohort check chest")
@@ -204,12 +239,69 @@ def exclude(
     reason: Annotated[
         Literal["withdrawn", "error", "other"], typer.Option(help="Why, for the site's own record.")
     ] = "withdrawn",
+    with_other_ids: Annotated[
+        bool,
+        typer.Option(
+            "--with-other-ids", help="And all other ids with their name, birth date and sex."
+        ),
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Take patients out of every cohort from the next round on; this cannot be undone."""
     from fedward_client.cohort_commands import exclude_patients
 
-    exclude_patients(home, patients, column, reason, json_output=json_)
+    exclude_patients(
+        home, patients, column, reason, with_other_ids=with_other_ids, json_output=json_
+    )
+
+
+@ledger_app.command("show", epilog="Example: fedward-site ledger chest")
+def show_ledger(
+    home: HomeOption,
+    cohort: Annotated[
+        str | None, typer.Argument(help="Only runs on this cohort.", show_default=False)
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show epsilon spent, reserved and left by run, and the most that any patient has spent."""
+    from fedward_client.ledger_command import show_ledger
+
+    show_ledger(home, cohort, json_output=json_)
+
+
+@ledger_app.command("verify", epilog="Example: fedward-site ledger verify")
+def verify_ledger(home: HomeOption, json_: JsonOption = False) -> None:
+    """Read the whole ledger; exit status 1 if it was cut, edited or rolled back."""
+    from fedward_client.ledger_command import verify_ledger
+
+    verify_ledger(home, json_output=json_)
+
+
+@ledger_app.command(
+    "override",
+    epilog='Example: fedward-site ledger override --first "head of radiology" '
+    '--second "data protection officer" --reason "disk lost, no copy"',
+)
+def override_ledger(
+    home: HomeOption,
+    first: Annotated[str, typer.Option(help="Who signs.")],
+    second: Annotated[str, typer.Option(help="Who else signs; another person.")],
+    reason: Annotated[str, typer.Option(help="Why; it stands in the new ledger.")],
+    assume_epsilon: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=1000.0,
+            help="What every patient is taken to have spent; without it, no bound is left.",
+        ),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Begin a new ledger where the old one is damaged; nothing in the old one is trusted."""
+    from fedward_client.ledger.override import Signatures
+    from fedward_client.ledger_command import override
+
+    override(home, Signatures(first, second, reason), assume_epsilon, json_output=json_)
 
 
 @app.command(

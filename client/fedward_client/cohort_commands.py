@@ -1,35 +1,48 @@
-"""What `fedward-site cohort ...` does and prints: codes, lines and counts, never a patient."""
+"""What `fedward-site cohort ...` does. An error that ends a command names no patient."""
 
 import dataclasses
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from fedward_client.cohort_confirmation import (
+    Confirmation,
+    UnconfirmedError,
+    confirmation_for,
+    review_change,
+)
+from fedward_client.cohort_display import (
+    decode_progress,
+    next_command,
+    print_json,
+    scan_progress,
+    show_cohorts,
+    show_exclusion,
+    show_kept,
+    show_preview,
+)
 from fedward_client.cohorts.cache.site_room import free_cache
-from fedward_client.cohorts.index.instance_store import ScanProgress
+from fedward_client.cohorts.index.dicom_index import DicomIndex
 from fedward_client.cohorts.registered.cohort_checks import limits_passed
 from fedward_client.cohorts.registered.cohort_folder import CohortFolder, registered_names
+from fedward_client.cohorts.registered.cohort_removal import remove_cohort, require_removable
 from fedward_client.cohorts.registered.cohort_work import (
     Kept,
     check_pixels,
+    home_to_try,
+    index_at,
     make_snapshot,
     open_or_make_site_home,
     open_site_home,
     opened_index,
+    preview_snapshot,
     scan_source,
     with_fitting_cases,
 )
 from fedward_client.cohorts.registered.excluded_patients import read_patient_ids
 from fedward_client.cohorts.registered.label_file import LabelTable, read_label_file
-from fedward_client.cohorts.registered.patient_exclusion import (
-    ExclusionOutcome,
-    exclude_everywhere,
-)
+from fedward_client.cohorts.registered.patient_exclusion import exclude_everywhere
 from fedward_client.cohorts.registered.registration import (
     CohortRegistration,
     read_registration,
@@ -37,114 +50,251 @@ from fedward_client.cohorts.registered.registration import (
 )
 from fedward_client.cohorts.registered.registration_request import (
     RegistrationRequest,
+    UpdateRequest,
     registration_of,
     says_dimensions,
+    updated_registration,
 )
+from fedward_client.cohorts.registered.snapshot_change import SnapshotChange
 from fedward_client.cohorts.registered.snapshot_store import newest_snapshot, snapshot_numbers
-from fedward_client.cohorts.reports.local_report import findings_table, quarantine_csv, summary_of
+from fedward_client.cohorts.registered.split_record_recovery import rebuild_split_record
+from fedward_client.cohorts.reports.local_report import quarantine_csv
 from fedward_client.site_home import SiteHome, write_private_file
 from fedward_common.errors import CohortError, ConfigurationError, CorruptFileError
+from fedward_common.settings import from_table, read_toml
 
 
-def add_cohort(home_folder: Path, request: RegistrationRequest, *, json_output: bool) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What every step of one command needs."""
+
+    home: SiteHome
+    index: DicomIndex
+    table: LabelTable
+    json_output: bool
+
+    def scan(self, registration: CohortRegistration, *, thorough: bool = False) -> None:
+        with scan_progress(self.json_output) as progress:
+            scan_source(self.home, registration, self.index, progress, thorough=thorough)
+
+
+def add_cohort(
+    home_folder: Path,
+    request: RegistrationRequest,
+    *,
+    dry_run: bool = False,
+    yes: bool = False,
+    json_output: bool,
+) -> None:
     """Register a cohort and make its first snapshot.
 
     Raises:
         ConfigurationError: Something that was said cannot be used, or the name is taken.
-        CohortError: The source cannot be read.
+        CohortError: The source cannot be read, or what it would change was not confirmed.
     """
     registration = registration_of(request)
     table = read_label_file(registration)  # before anything is written or scanned
+    if dry_run:
+        _preview_cohort(home_folder, registration, table, request, json_output)
+        return
     home = open_or_make_site_home(home_folder)
+    _require_known_settings(home)
     folder = CohortFolder(home, registration.name)
     _require_new(home, registration.name)  # before its folder is made
     folder.create()
-    with folder.locked():
+    with folder.locked(), opened_index(home, registration.name) as index:
         _require_new(home, registration.name)  # nor has another command taken it since
-        registration, kept = _first_snapshot(home, registration, table, request, json_output)
-    _show(kept, registration, json_output=json_output, next_step=f"cohort check {request.name}")
+        work = _Work(home, index, table, json_output)
+        registration = _scanned(work, registration, request)
+        kept = _confirmed_snapshot(work, registration, confirmation_for(yes=yes), is_changed=True)
+    next_line = next_command(home_folder, f"cohort check {request.name}")
+    show_kept(kept, registration, json_output=json_output, next_line=next_line)
 
 
-def _first_snapshot(
-    home: SiteHome,
+def _preview_cohort(
+    home_folder: Path,
     registration: CohortRegistration,
     table: LabelTable,
     request: RegistrationRequest,
     json_output: bool,
-) -> tuple[CohortRegistration, Kept]:
-    with opened_index(home, registration.name) as index:
-        with _scan_progress(json_output) as progress:
-            scan_source(home, registration, index, progress)
-        if request.cases is None and not says_dimensions(request.task):
-            registration = with_fitting_cases(registration, table, index)
-        write_registration(home, registration)
-        return registration, make_snapshot(home, registration, table, index)
+) -> None:
+    with home_to_try(home_folder) as (home, folder):
+        _require_known_settings(home)
+        _require_new(home, registration.name)
+        with index_at(home, folder / "index.sqlite") as index:
+            work = _Work(home, index, table, json_output)
+            registration = _scanned(work, registration, request)
+            kept, change = preview_snapshot(home, registration, table, index)
+    show_preview(kept, change, registration, json_output=json_output)
 
 
-def update_cohort(home_folder: Path, name: str, labels: Path | None, *, json_output: bool) -> None:
-    """Scan again and make the next snapshot if something changed."""
-    home = open_site_home(home_folder)
-    registration = read_registration(home, name)
-    if labels is not None:
-        registration = dataclasses.replace(registration, labels_file=str(labels.absolute()))
+def _scanned(
+    work: _Work, registration: CohortRegistration, request: RegistrationRequest
+) -> CohortRegistration:
+    """Index the source, and decide on its cases where nobody did."""
+    work.scan(registration)
+    if request.cases is None and not says_dimensions(request.task):
+        return with_fitting_cases(registration, work.table, work.index)
+    return registration
+
+
+def update_cohort(
+    home_folder: Path,
+    request: UpdateRequest,
+    *,
+    dry_run: bool = False,
+    yes: bool = False,
+    json_output: bool,
+) -> None:
+    """Scan again and make the next snapshot if something changed.
+
+    Raises:
+        ConfigurationError: Something that was said cannot be used.
+        CohortError: The source cannot be read, or what would change was not confirmed.
+    """
+    home = _opened_home(home_folder)
+    before = read_registration(home, request.name)
+    registration = updated_registration(before, request)
     table = read_label_file(registration)
-    with CohortFolder(home, name).locked(), opened_index(home, name) as index:
-        with _scan_progress(json_output) as progress:
-            scan_source(home, registration, index, progress)
-        if labels is not None:
-            write_registration(home, registration)
-        kept = make_snapshot(home, registration, table, index)
+    with CohortFolder(home, request.name).locked(), opened_index(home, request.name) as index:
+        work = _Work(home, index, table, json_output)
+        work.scan(registration)
+        if dry_run:
+            kept, change = preview_snapshot(home, registration, table, index)
+            show_preview(kept, change, registration, json_output=json_output)
+            return
+        confirmation = confirmation_for(yes=yes)
+        is_changed = registration != before
+        kept = _confirmed_snapshot(work, registration, confirmation, is_changed=is_changed)
     free_cache(home)
-    _show(kept, registration, json_output=json_output, next_step=f"cohort check {name}")
+    next_line = next_command(home_folder, f"cohort check {request.name}")
+    show_kept(kept, registration, json_output=json_output, next_line=next_line)
+
+
+def _confirmed_snapshot(
+    work: _Work, registration: CohortRegistration, confirmation: Confirmation, *, is_changed: bool
+) -> Kept:
+    """Make the snapshot; a person is asked while nobody waits for the split record."""
+
+    def review(change: SnapshotChange) -> None:
+        review_change(registration.name, change, confirmation)
+        if is_changed:  # not before: the next update would take up what was refused
+            write_registration(work.home, registration)
+
+    while True:
+        try:
+            return make_snapshot(work.home, registration, work.table, work.index, review=review)
+        except UnconfirmedError as error:
+            confirmation.obtain(error)
 
 
 def check_cohort(home_folder: Path, name: str, workers: int | None, *, json_output: bool) -> None:
     """Scan, decode everything, quarantine what cannot be used, say what is wrong.
 
     Raises:
-        CohortError: A limit of the cohort is passed; what is wrong was printed before.
+        CohortError: A limit of the cohort is exceeded; what is wrong was printed before. Or the
+            label file now takes patients out of the test split.
     """
-    home = open_site_home(home_folder)
+    home = _opened_home(home_folder)
     registration = read_registration(home, name)
     table = read_label_file(registration)
     folder = CohortFolder(home, name)
     with folder.locked(), opened_index(home, name) as index:
-        with _scan_progress(json_output) as progress:
-            scan_source(home, registration, index, progress)
-        with _decode_progress(json_output) as decoded:
+        work = _Work(home, index, table, json_output)
+        work.scan(registration, thorough=True)
+        _require_test_split_kept(preview_snapshot(home, registration, table, index)[1], name)
+        with decode_progress(json_output) as decoded:
             quarantine = check_pixels(home, registration, table, index, workers, decoded)
         kept = make_snapshot(home, registration, table, index, quarantine)
         quarantine_csv(folder, kept.snapshot)
     free_cache(home)
-    _show(kept, registration, json_output=json_output, next_step=f"cohort report {name}")
-    passed = limits_passed(kept.snapshot, registration)
-    if passed:
+    next_line = next_command(home_folder, f"cohort report {name}")
+    show_kept(kept, registration, json_output=json_output, next_line=next_line)
+    exceeded = limits_passed(kept.snapshot, registration)
+    if exceeded:
         raise CohortError(
-            f"cohort {name} passes its limits: {', '.join(passed)}",
+            f"cohort {name} exceeds its limits: {', '.join(exceeded)}",
             hint=f"see the codes above, and {folder.reports / 'quarantine.csv'}",
-            code=passed[0],
+            code=exceeded[0],
         )
+
+
+def _require_test_split_kept(change: SnapshotChange, name: str) -> None:
+    if change.taken_from_the_test:
+        raise CohortError(
+            f"cohort {name}, next snapshot: {change.taken_from_the_test}",
+            hint=f"nothing was checked; look with: fedward-site cohort update {name} --dry-run",
+        )
+
+
+def remove_registration(home_folder: Path, name: str, *, yes: bool, json_output: bool) -> None:
+    """Remove a cohort; the split record, exclusions and shown reports stay.
+
+    Raises:
+        CohortError: A run was accepted with a snapshot of it, or nobody confirmed it.
+    """
+    home = _opened_home(home_folder)
+    require_removable(home, name)
+    num_snapshots = len(snapshot_numbers(home, name))
+    harm = f"its snapshots ({num_snapshots}), settings and index are deleted"
+    _require_meant(f"cohort {name}", harm, yes=yes)
+    num_snapshots = remove_cohort(home, name)
+    free_cache(home)
+    if json_output:
+        print_json({"cohort": name, "snapshots_removed": num_snapshots})
+        return
+    Console(highlight=False).print(
+        f"Cohort {name} and its snapshots ({num_snapshots}) are removed. The splits of its "
+        "patients, exclusions and shown reports stay."
+    )
+
+
+def rebuild_record(home_folder: Path, *, yes: bool, json_output: bool) -> None:
+    """Make the split record again from the snapshots.
+
+    Raises:
+        CohortError: Nobody confirmed it.
+        CorruptFileError: A snapshot is damaged, or too many are gone; the record is as it was.
+    """
+    home = _opened_home(home_folder)
+    harm = "what only a damaged or lost one knew, as the patients of removed cohorts, is forgotten"
+    _require_meant("the split record", harm, yes=yes)
+    num_identities = rebuild_split_record(home)
+    if json_output:
+        print_json({"identities": num_identities})
+        return
+    Console(highlight=False, soft_wrap=True).print(
+        f"The split record is made again: {num_identities} identities. An old one lies "
+        "beside it, as split_record.sqlite.old."
+    )
+
+
+def _require_meant(subject: str, harm: str, *, yes: bool) -> None:
+    confirmation = confirmation_for(yes=yes)
+    try:
+        confirmation.require(subject, (harm,), "nothing was changed; if it is meant say --yes")
+    except UnconfirmedError as error:
+        confirmation.obtain(error)
 
 
 def list_cohorts(home_folder: Path, *, json_output: bool) -> None:
     """List the cohorts with their newest snapshots."""
-    home = open_site_home(home_folder)
+    home = _opened_home(home_folder)
     rows = [_row_of(home, name) for name in registered_names(home)]
     if json_output:
-        _print_json({"cohorts": rows})
-        return
-    from rich.table import Table
-
-    table = Table("cohort", "snapshot", "cases", "patients", "task", "limits passed")
-    for row in rows:
-        cells = (row["snapshot"] or "-", row["cases"], row["units"], row["task"])
-        limits = "damaged" if row["damaged"] else ", ".join(row["limits_passed"]) or "none"
-        table.add_row(row["name"], *map(str, cells), limits)
-    Console().print(table if rows else "No cohort is registered yet.")
+        print_json({"cohorts": rows})
+    else:
+        show_cohorts(rows)
 
 
 def exclude_patients(
-    home_folder: Path, file: Path, column: str | None, reason: str, *, json_output: bool
+    home_folder: Path,
+    file: Path,
+    column: str | None,
+    reason: str,
+    *,
+    with_other_ids: bool = False,
+    json_output: bool,
 ) -> None:
     """Take patients out of all cohorts; ids are counted, never printed.
 
@@ -152,12 +302,13 @@ def exclude_patients(
         CorruptFileError: Something could not be read; the patients were excluded before.
     """
     home = open_site_home(home_folder)
-    outcome = exclude_everywhere(home, read_patient_ids(file, column), reason)
+    ids = read_patient_ids(file, column)
+    outcome = exclude_everywhere(home, ids, reason, with_other_ids=with_other_ids)
     free_cache(home)
     if json_output:
-        _print_json(dataclasses.asdict(outcome))
+        print_json(dataclasses.asdict(outcome))
     else:
-        _show_exclusion(outcome)
+        show_exclusion(outcome)
     if outcome.damaged:
         places = ", ".join(outcome.damaged)
         raise CorruptFileError(
@@ -166,32 +317,13 @@ def exclude_patients(
         )
 
 
-def _show_exclusion(outcome: ExclusionOutcome) -> None:
-    console = Console(highlight=False)
-    console.print(
-        f"{outcome.named} patients named, {outcome.unknown} of them unknown at this site "
-        "(they stay excluded should they appear)."
-    )
-    for name, count in outcome.cases.items():
-        console.print(f"  {name}: {count} cases are out from the next round on")
-    if outcome.other_ids:
-        ids = "id has" if outcome.other_ids == 1 else "ids have"
-        console.print(
-            f"{outcome.other_ids} other patient {ids} the same name, birth date and sex as one of "
-            "them and stay: if it is the same person, exclude these too (see W_PATIENT_TWICE)."
-        )
-    console.print(f"{outcome.arrays_deleted} decoded arrays deleted.")
-    if any(outcome.cases.values()):
-        console.print("For snapshots without them: fedward-site cohort update NAME")
-
-
 def report_cohort(
     home_folder: Path, full_name: str, *, local: bool, html: Path | None, json_output: bool
 ) -> None:
     """Show what a coordinator may see of a snapshot, or with `local` what the hospital may."""
     from fedward_client.cohorts.reports.report_commands import report_of
 
-    home = open_site_home(home_folder)
+    home = _opened_home(home_folder)
     answered = report_of(home, full_name, local=local)
     report = answered.report
     if answered.note:
@@ -201,13 +333,30 @@ def report_cohort(
 
         write_private_file(html, page_of(report).encode())
     if json_output:
-        _print_json(report)
+        print_json(report)
         return
     from fedward_client.cohorts.reports.report_commands import tables_of
 
     console = Console(highlight=False)
     for one in tables_of(report):
         console.print(one)
+
+
+def _opened_home(folder: Path) -> SiteHome:
+    home = open_site_home(folder)
+    _require_known_settings(home)
+    return home
+
+
+def _require_known_settings(home: SiteHome) -> None:
+    """See that `site.toml` has no key that nobody reads; a site that has not joined has few."""
+    if not home.settings_file.exists():
+        return
+    from fedward_client.daemon.site_state import SiteSettings
+
+    table = read_toml(home.settings_file)
+    unsaid = {one.name: "-" for one in dataclasses.fields(SiteSettings) if one.type is str}
+    from_table(SiteSettings, unsaid | table)
 
 
 def _require_new(home: SiteHome, name: str) -> None:
@@ -245,54 +394,3 @@ def _row_of(home: SiteHome, name: str) -> dict[str, Any]:
         "task": registration.task.kind,
         "limits_passed": [] if newest is None else list(limits_passed(newest, registration)),
     }
-
-
-def _show(
-    kept: Kept, registration: CohortRegistration, *, json_output: bool, next_step: str
-) -> None:
-    summary = summary_of(kept, registration)
-    if json_output:
-        _print_json(summary)
-        return
-    console = Console(highlight=False)
-    state = "new snapshot" if kept.is_new else "nothing changed since"
-    console.print(f"Cohort {registration.name}: {state} {kept.snapshot.full_name}")
-    console.print(
-        f"{summary['cases']} cases of {summary['units']} {registration.unit}s "
-        f"({', '.join(f'{count} {split}' for split, count in summary['splits'].items())}), "
-        f"{summary['found']} found, each case one of: {registration.cases}"
-    )
-    if summary["lines"] or summary["archive"]:
-        console.print(findings_table(kept))
-    for code in summary["limits_passed"]:
-        console.print(f"Limit passed: {code}")
-    console.print(f"Next: fedward-site {next_step}")
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=1) + "\n")
-
-
-@contextmanager
-def _scan_progress(json_output: bool) -> Iterator[Any]:
-    """Show how many files were seen, on the terminal alone."""
-    console = Console(stderr=True)
-    if json_output or not console.is_terminal:
-        yield None
-        return
-    with console.status("Scanning ...") as status:
-
-        def show(progress: ScanProgress) -> None:
-            status.update(f"Scanning: {progress.files_seen} files, {progress.files_read} read")
-
-        yield show
-
-
-@contextmanager
-def _decode_progress(json_output: bool) -> Iterator[Any]:
-    console = Console(stderr=True)
-    if json_output or not console.is_terminal:
-        yield None
-        return
-    with console.status("Decoding ...") as status:
-        yield lambda done, total: status.update(f"Decoding: {done} of {total} cases")

@@ -6,7 +6,10 @@ cohorts/NAME/       a registered cohort and its snapshots (`cohort_folder`)
 cohorts/NAME.toml   a cohort that is a list of files
 trust/              public key of the coordinator; own signing key (0600)
 split.key           key of the patient split; the same patient always falls into the same split
-excluded_patients.json  who was taken out of every cohort
+excluded_patients.json  who was taken out of every cohort; always there, sealed
+split_record.sqlite     the split of every patient that was ever in a snapshot, sealed
+policy.toml         what a job may spend of the patients' privacy (`site_policy`)
+ledger/             what was spent; trust/ledger-head.json vouches for its last entry as well
 runs/RUN/           accepted manifest of a run, and the snapshots it goes on with
 cache/              decoded job views; cache/native/ has what they are made from (`native_cache`)
 reports/            what was excluded, for the site's own eyes
@@ -20,6 +23,7 @@ import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedward_client.home_seal import EXCLUDED_PATIENTS, sealed_table
 from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import ConfigurationError
 
@@ -39,6 +43,16 @@ class SiteHome:
     def excluded_patients_file(self) -> Path:
         """`excluded_patients.json`."""
         return self.folder / "excluded_patients.json"
+
+    @property
+    def policy_file(self) -> Path:
+        """`policy.toml`."""
+        return self.folder / "policy.toml"
+
+    @property
+    def ledger(self) -> Path:
+        """Folder of the privacy ledger."""
+        return self.folder / "ledger"
 
     @property
     def cohorts(self) -> Path:
@@ -81,21 +95,48 @@ class SiteHome:
         """Give the 32-byte key of the pseudonyms; it follows from the split key."""
         return pseudonym_key_of(self.split_key())
 
+    def seal_key(self) -> bytes:
+        """Give the 32-byte key of the seals (`home_seal`); it follows from the split key."""
+        return _seal_key_of(self.split_key())
+
 
 def pseudonym_key_of(split_key: bytes) -> bytes:
     """Give the key of the pseudonyms of the site that has this split key."""
     return hmac.new(split_key, b"fedward pseudonym key v1", hashlib.sha256).digest()
 
 
+def _seal_key_of(split_key: bytes) -> bytes:
+    return hmac.new(split_key, b"fedward seal key v1", hashlib.sha256).digest()
+
+
 def create_site_home(folder: Path, *, split_key: bytes) -> SiteHome:
-    """Make the folders of a site's home, for its owner alone; what is there stays."""
+    """Make the folders of a site's home, for its owner alone; what is there stays.
+
+    Raises:
+        ConfigurationError: Its key is gone though patients were excluded: under another key nobody
+            would be known as one of them.
+    """
     home = SiteHome(folder)
     for path in (folder, home.cohorts, home.trust, home.cache, home.reports, folder / "runs"):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     key_file = folder / "split.key"
     if not key_file.exists():
+        nobody = sealed_table(_seal_key_of(split_key), EXCLUDED_PATIENTS, {})
+        _require_nobody_excluded(home, key_file, len(nobody))
+        # before the key, for with a key there must be a list
+        write_private_file(home.excluded_patients_file, nobody)
         write_private_file(key_file, split_key.hex().encode())
     return home
+
+
+def _require_nobody_excluded(home: SiteHome, key_file: Path, empty_bytes: int) -> None:
+    """An empty list is what a first command left that was killed; every one has this size."""
+    path = home.excluded_patients_file
+    if path.exists() and path.stat().st_size > empty_bytes:
+        raise ConfigurationError(
+            f"{key_file} is missing, and {path} names patients by it",
+            hint="restore the key from the backup; a new one would let them in again",
+        )
 
 
 def write_private_file(path: Path, content: bytes) -> None:

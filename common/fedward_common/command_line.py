@@ -1,12 +1,16 @@
-"""How every command line of Fedward ends: an error is one line with a hint under it.
+"""How every command line of Fedward begins and ends.
 
-No traceback is shown unless `--debug` asked for one.
+An error is one line with a hint under it; a code that a page of the documentation explains (`E_`)
+stands in that line. No traceback is shown unless `--debug` asked for one.
 """
 
 import io
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
+
+import typer
 
 from fedward_common.errors import FedwardError
 
@@ -24,6 +28,35 @@ class CommandLine:
         self._app = app
         self.debug = False
 
+    @classmethod
+    def with_options(cls, app: typer.Typer, program: str) -> "CommandLine":
+        """Give an app's command line, with the options `--debug` and `--version` before all else.
+
+        Args:
+            app: Has no callback of its own.
+            program: The command's name, which `--version` shows.
+        """
+        line = cls(app)
+
+        def show_version(value: bool) -> None:
+            if value:
+                typer.echo(f"{program} {version('fedward')}")
+                raise typer.Exit
+
+        @app.callback()
+        def options(
+            debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+            _version: Annotated[
+                bool,
+                typer.Option(
+                    "--version", callback=show_version, is_eager=True, help="Show the version."
+                ),
+            ] = False,
+        ) -> None:
+            line.debug = debug
+
+        return line
+
     def run(self) -> None:
         """Run the command; whatever goes wrong is one line, a hint and an exit code."""
         for stream in (sys.stdout, sys.stderr):
@@ -32,7 +65,7 @@ class CommandLine:
         try:
             self._app()
         except FedwardError as error:
-            self._end(error, str(error), error.hint, error.exit_code)
+            self._end(error, _message_of(error), error.hint, error.exit_code)
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             hint = "check that path and its permissions"
@@ -49,6 +82,11 @@ class CommandLine:
         lines = f"error: {printable(message)}\n" + (f"hint: {printable(hint)}\n" if hint else "")
         sys.stderr.write(lines)
         sys.exit(exit_code)
+
+
+def _message_of(error: FedwardError) -> str:
+    is_listed = error.code.startswith("E_") and error.code not in str(error)
+    return f"{error} ({error.code})" if is_listed else str(error)
 
 
 def printable(text: str) -> str:

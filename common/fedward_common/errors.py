@@ -68,6 +68,18 @@ class TrainingError(FedwardError):
     code = "TRAINING_FAILED"
 
 
+class PrivacyError(FedwardError):
+    """The privacy asked for cannot be given: a budget, a parameter, or a layer forbids it."""
+
+    code = "PRIVACY_REFUSED"
+
+
+class LedgerDamagedError(PrivacyError):
+    """The privacy ledger is missing, edited, cut short or rolled back: nothing trains on it."""
+
+    code = "LEDGER_DAMAGED"
+
+
 class QuorumError(FedwardError):
     """Too few sites contributed to a round."""
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,21 +22,54 @@ _START = "0" * 64
 _CHAIN_KEYS = ("index", "previous")
 
 
+@dataclass(frozen=True)
+class VerifiedLines:
+    """Lines that were verified once: where a file still begins with these bytes, they are again.
+
+    Args:
+        size: Of the lines, in bytes.
+        sha256: Of these bytes.
+        entries: What the lines say, with the chain's own keys.
+        head: SHA-256 of the last line.
+    """
+
+    size: int
+    sha256: str
+    entries: tuple[dict[str, Any], ...]
+    head: str
+
+
+_NO_LINES = VerifiedLines(0, hashlib.sha256().hexdigest(), (), _START)
+
+
 class ChainedLines:
     """A hash-chained file, open for one writer.
 
+    Args:
+        path: The file; made if it is not there.
+        known: What an earlier opening verified (`verified`): its lines are not parsed again.
+        at_least: Lines that are known to have been appended. A file with fewer is refused and left
+            as it is: its last line was cut by somebody, not by a crash.
+
     Raises:
         LockedError: Another process has it open.
-        CorruptFileError: A line does not follow from the one before.
+        CorruptFileError: A line does not follow from the one before, or lines are gone.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, at_least: int = 0, known: VerifiedLines = _NO_LINES) -> None:
         self.path = path
         existed = path.exists()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._lock()
-            self._entries, self._last, intact = _verified_lines(path)
+            content = path.read_bytes()
+            if hashlib.sha256(content[: known.size]).hexdigest() != known.sha256:
+                known = _NO_LINES
+            self.num_known = len(known.entries)
+            self._entries, self._last, intact = _verified_lines(path, content, known)
+            self._digest = hashlib.sha256(content[:intact])
+            if len(self._entries) < at_least:
+                raise _cut(path, len(self._entries), at_least)
             if intact < path.stat().st_size:
                 os.ftruncate(self._descriptor, intact)
                 os.fsync(self._descriptor)
@@ -72,6 +106,15 @@ class ChainedLines:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    @property
+    def head(self) -> str:
+        """SHA-256 of the last line, in hex; 64 zeros for an empty file."""
+        return self._last
+
+    def verified(self) -> VerifiedLines:
+        """Give what the next opening need not verify again."""
+        return VerifiedLines(self._size, self._digest.hexdigest(), tuple(self._entries), self._last)
+
     def entries(self) -> Iterator[dict[str, Any]]:
         """Give what was appended, oldest first."""
         yield from self._entries
@@ -98,6 +141,7 @@ class ChainedLines:
                 os.ftruncate(self._descriptor, self._size)
                 raise
             self._size += len(line) + 1
+            self._digest.update(line + b"\n")
             self._last = _hash_of(line)
             self._entries.append(chained)
 
@@ -111,13 +155,16 @@ def _hash_of(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-def _verified_lines(path: Path) -> tuple[list[dict[str, Any]], str, int]:
-    content = path.read_bytes()
+def _verified_lines(
+    path: Path, content: bytes, known: VerifiedLines
+) -> tuple[list[dict[str, Any]], str, int]:
     intact = content.rfind(b"\n") + 1
-    lines = content[:intact].split(b"\n")[:-1]
-    entries = [_entry_of(path, number, line) for number, line in enumerate(lines, start=1)]
-    hashes = [_START, *map(_hash_of, lines)]
-    for number, entry in enumerate(entries, start=1):
+    lines = content[known.size : intact].split(b"\n")[:-1]
+    first = len(known.entries) + 1
+    new = [_entry_of(path, number, line) for number, line in enumerate(lines, start=first)]
+    entries = [*known.entries, *new]
+    hashes = [*(e["previous"] for e in known.entries), known.head, *map(_hash_of, lines)]
+    for number, entry in enumerate(new, start=first):
         if entry["previous"] != hashes[number - 1]:
             raise _changed(path, _suspects(entries, hashes, number))
     return entries, hashes[-1], intact
@@ -148,4 +195,11 @@ def _changed(path: Path, line: str) -> CorruptFileError:
     return CorruptFileError(
         f"{path} line {line} was changed after it was written",
         hint="restore the file, or start the run anew in another folder",
+    )
+
+
+def _cut(path: Path, found: int, at_least: int) -> CorruptFileError:
+    return CorruptFileError(
+        f"{path} has {found} whole lines, {at_least} were written: it was cut or rolled back",
+        hint="restore the file as it was last written",
     )

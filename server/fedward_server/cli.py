@@ -5,7 +5,6 @@ line with a hint under it; `--debug` shows the traceback.
 """
 
 import math
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,24 +25,7 @@ app = typer.Typer(
 )
 job_app = typer.Typer(help="Write and check job files.", no_args_is_help=True)
 app.add_typer(job_app, name="job")
-_COMMAND_LINE = CommandLine(app)
-
-
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"fedward {version('fedward')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    _version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
-    _COMMAND_LINE.debug = debug
+_COMMAND_LINE = CommandLine.with_options(app, "fedward")
 
 
 @app.command(

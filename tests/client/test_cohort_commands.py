@@ -1,16 +1,14 @@
-"""`fedward-site cohort ...` on small DICOM hospitals made on the fly."""
+"""`fedward-site cohort add` and `update` on small DICOM hospitals made on the fly."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from tests.client.cohort_answers import snapshot, told
 from tests.client.cohorts.dicom_hospital import (
-    ID,
     TASK_FINDINGS,
     TASK_MASKS,
     Hospital,
@@ -21,26 +19,13 @@ from tests.client.cohorts.dicom_hospital import (
 from tests.client.conftest import Site
 
 from fedward_client.cohorts.registered.registration import read_registration
-from fedward_client.cohorts.registered.snapshot_store import read_snapshot, snapshot_numbers
+from fedward_client.cohorts.registered.snapshot_store import snapshot_numbers
 from fedward_client.site_home import SiteHome
 
 
 @pytest.fixture
 def hospital(tmp_path: Path) -> Hospital:
     return make_hospital(tmp_path)
-
-
-def snapshot(hospital: Hospital, name: str = "chest") -> Any:
-    return read_snapshot(SiteHome(hospital.home), name)
-
-
-def told(site: Site, hospital: Hospital, command: str, *more: str, code: int = 0) -> Any:
-    ended = site(["cohort", command, *more, "--home", str(hospital.home), "--json"])
-    assert ended.code == code, ended.err
-    return read_json(ended.out)
-
-
-# -- add and update --------------------------------------------------------------------------------
 
 
 def test_add_makes_the_first_snapshot_from_headers_alone(site: Site, hospital: Hospital) -> None:
@@ -233,9 +218,6 @@ def test_a_home_that_lost_its_key_gets_no_new_one(site: Site, hospital: Hospital
     assert "split.key is missing" in ended.error
 
 
-# -- splits ----------------------------------------------------------------------------------------
-
-
 def test_splits_stay_for_ever_in_every_cohort(site: Site, hospital: Hospital) -> None:
     hospital.patients(range(12))
     site(hospital.add_arguments("one"))
@@ -256,204 +238,6 @@ def test_a_patient_of_training_is_not_moved_to_test_by_a_label_file(
     summary = told(site, hospital, "update", "chest")
     assert summary["lines"] == {"E_SPLIT_MOVED": 1}
     assert summary["splits"] == {"train": 10, "validation": 0, "test": 0}
-
-
-# -- check -----------------------------------------------------------------------------------------
-
-
-def test_check_quarantines_what_cannot_be_decoded_and_makes_the_next_snapshot(
-    site: Site, hospital: Hospital
-) -> None:
-    hospital.patients(range(12))
-    broken = hospital.dicom / "p3v0.dcm"
-    hospital.add_image(3, name=broken.name, RescaleSlope="0", RescaleIntercept="0")
-    site(hospital.add_arguments())
-    assert len(snapshot(hospital, "chest@1").cases) == 12
-    summary = told(site, hospital, "check", "chest")
-    assert summary["lines"] == {"E_RESCALE_INVALID": 1}
-    assert (summary["snapshot"], summary["cases"]) == ("chest@2", 11)
-    listed = (hospital.home / "cohorts/chest/reports/quarantine.csv").read_text()
-    assert "E_RESCALE_INVALID,5,p3v0.dcm" in listed
-    assert told(site, hospital, "update", "chest")["is_new"] is False
-    hospital.add_image(3, name=broken.name)
-    summary = told(site, hospital, "check", "chest")
-    assert (summary["snapshot"], summary["lines"]) == ("chest@3", {})
-
-
-def test_equal_pixels_cost_both_where_they_stand_in_two_splits(
-    site: Site, hospital: Hospital
-) -> None:
-    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
-    hospital.patients(range(10), split="train")
-    for patient, split in ((20, "train"), (21, "test"), (22, "train"), (23, "train")):
-        same = pixels if patient < 22 else pixels + 1
-        key = hospital.add_image(patient, pixels=same)
-        hospital.label(sop_instance_uid=key, label="0", split=split)
-    site(hospital.add_arguments())
-    summary = told(site, hospital, "check", "chest")
-    assert summary["lines"] == {"E_PIXELS_IN_TWO_SPLITS": 2, "W_PIXELS_TWICE": 1}
-    assert summary["first_lines"]["W_PIXELS_TWICE"] == [15]
-    assert summary["cases"] == 12
-
-
-def test_check_ends_with_1_beyond_a_limit_and_says_everything_before(
-    site: Site, hospital: Hospital
-) -> None:
-    hospital.patients(range(3))
-    hospital.label(sop_instance_uid="9.9", label="0")
-    assert site(hospital.add_arguments()).code == 0
-    ended = site(["cohort", "check", "chest", "--home", str(hospital.home)])
-    assert ended.code == 1
-    assert "E_TOO_MANY_EXCLUDED, E_TOO_FEW_PATIENTS" in ended.error
-    assert "E_INSTANCE_NOT_FOUND" in ended.out
-    summary = told(site, hospital, "check", "chest", code=1)
-    assert summary["limits_passed"] == ["E_TOO_MANY_EXCLUDED", "E_TOO_FEW_PATIENTS"]
-
-
-def test_one_bad_file_of_every_kind_stops_nothing(site: Site, hospital: Hospital) -> None:
-    hospital.patients(range(12))
-    content = (hospital.dicom / "p0v0.dcm").read_bytes()
-    (hospital.dicom / "cut.dcm").write_bytes(content[:200])
-    (hospital.dicom / "notes.txt").write_text("NEEDLE was here")
-    (hospital.dicom / "copy.dcm").write_bytes(content)
-    os.mkfifo(hospital.dicom / "pipe")
-    (hospital.dicom / "loop").symlink_to("loop")
-    site(hospital.add_arguments())
-    summary = told(site, hospital, "check", "chest")
-    assert summary["cases"] == 12
-    assert summary["archive"]["W_DUPLICATE_FILE"] == 1
-    assert summary["archive"]["E_NOT_A_FILE"] == 1
-    assert summary["archive"]["E_NOT_DICOM"] == 1
-
-
-def test_people_and_numbers_that_are_confused_are_told_without_their_names(
-    site: Site, hospital: Hospital
-) -> None:
-    hospital.patients(range(12))
-    hospital.add_image(30, PatientName="NEEDLENAME3^ANNA", PatientSex="F")
-    hospital.add_image(31, AccessionNumber="NEEDLEACC5x0")
-    hospital.add_image(32, StudyInstanceUID=uid(7, 0))
-    site(hospital.add_arguments())
-    summary = told(site, hospital, "check", "chest")
-    assert summary["archive"] == {
-        "E_STUDY_OF_TWO_PATIENTS": 1,
-        "W_PATIENT_TWICE": 1,
-        "W_SEVERAL_STUDIES": 1,
-    }
-    assert summary["lines"] == {"E_STUDY_OF_TWO_PATIENTS": 1}
-    listed = (hospital.home / "cohorts/chest/reports/quarantine.csv").read_text()
-    assert "p3v0.dcm | p30v0.dcm" in listed
-    assert "NEEDLE" not in listed
-
-
-# -- exclude ---------------------------------------------------------------------------------------
-
-
-def test_exclude_acts_on_all_cohorts_and_forgets_what_was_decoded(
-    site: Site, hospital: Hospital
-) -> None:
-    hospital.patients(range(12))
-    site(hospital.add_arguments("one"))
-    site(hospital.add_arguments("two", "--unit", "image"))
-    told(site, hospital, "check", "one")
-    ids = hospital.folder / "ids.csv"
-    ids.write_text(f"PatientID\n{ID}3\n{ID}4\nNEEDLE-unknown\n")
-    outcome = told(site, hospital, "exclude", "--patients", str(ids))
-    assert (outcome["named"], outcome["unknown"]) == (3, 1)
-    assert outcome["cases"] == {"one": 2, "two": 2}
-    assert outcome["arrays_deleted"] == 2
-    for name in ("one", "two"):
-        summary = told(site, hospital, "update", name)
-        assert (summary["snapshot"], summary["cases"]) == (f"{name}@2", 10)
-        assert summary["lines"] == {"EXCLUDED_BY_REQUEST": 2}
-    assert told(site, hospital, "exclude", "--patients", str(ids))["newly_excluded"] == 0
-    kept = (hospital.home / "excluded_patients.json").read_text()
-    assert "NEEDLE" not in kept
-
-
-# -- list and report -------------------------------------------------------------------------------
-
-
-def test_list_shows_every_cohort_with_its_newest_snapshot(site: Site, hospital: Hospital) -> None:
-    hospital.patients(range(12))
-    site(hospital.add_arguments("one"))
-    site(hospital.add_arguments("two"))
-    rows = told(site, hospital, "list")["cohorts"]
-    assert [(one["name"], one["snapshot"], one["units"]) for one in rows] == [
-        ("one", "one@1", 12),
-        ("two", "two@1", 12),
-    ]
-    assert "two@1" in site(["cohort", "list", "--home", str(hospital.home)]).out
-
-
-def test_a_report_is_frozen_until_ten_patients_came_or_went(site: Site, hospital: Hospital) -> None:
-    hospital.patients(range(52))
-    site(hospital.add_arguments())
-    first = told(site, hospital, "report", "chest")
-    assert first["units"] == 50
-    assert first["tables"]["sex"]["F"] == first["tables"]["sex"]["M"] == "20 to 49"
-    assert first["tables"]["manufacturer"] == {"Siemens": "50 to 99"}
-    path = hospital.home / "shown_reports/1.json"
-    before = path.read_bytes()
-    for patient in range(52, 61):
-        hospital.patients([patient])
-        hospital.write_labels()
-        told(site, hospital, "update", "chest")
-        assert told(site, hospital, "report", "chest") == first
-    ended = site(["cohort", "report", "chest", "--home", str(hospital.home), "--json"])
-    assert "this is the report of chest@1: a new one is made once 10 patients have" in ended.err
-    assert path.read_bytes() == before
-    hospital.patients([61])
-    hospital.write_labels()
-    told(site, hospital, "update", "chest")
-    second = told(site, hospital, "report", "chest")
-    assert second["units"] == 60
-    assert told(site, hospital, "report", "chest@1") == first
-    assert told(site, hospital, "report", "chest@10") == second  # 9 from the first, 1 from it
-
-
-def test_a_cohort_of_nobody_has_a_local_report_alone(site: Site, hospital: Hospital) -> None:
-    hospital.add_image(0)
-    hospital.label(sop_instance_uid="9.9", label="0")
-    assert site(hospital.add_arguments()).code == 0
-    refused = site(["cohort", "report", "chest", "--home", str(hospital.home)])
-    assert refused.code == 1
-    assert refused.err.startswith("error: chest@1 has no usable case\nhint:")
-    local = told(site, hospital, "report", "chest", "--local")
-    assert local["flow"]["used"] == 0
-
-
-def test_a_local_report_has_exact_counts_lines_and_advice(site: Site, hospital: Hospital) -> None:
-    hospital.patients(range(12))
-    hospital.label(sop_instance_uid="9.9", label="0")
-    site(hospital.add_arguments())
-    report = told(site, hospital, "report", "chest", "--local")
-    assert report["tables"]["sex"]["F"] == 6
-    assert report["flow"]["quarantined"] == 1
-    assert report["codes"][0]["lines"] == [14]
-    assert report["codes"][0]["advice"]
-    page = hospital.folder / "page.html"
-    arguments = ["cohort", "report", "chest", "--home", str(hospital.home), "--html", str(page)]
-    assert "hidden" in site(arguments).out
-    assert "hidden" in page.read_text()
-    assert "E_INSTANCE_NOT_FOUND" in site([*arguments, "--local"]).out
-    assert "NEEDLE" not in page.read_text()
-    assert "http" not in page.read_text().replace("http-equiv", "")
-
-
-def test_free_text_of_a_header_is_in_no_report(site: Site, hospital: Hospital) -> None:
-    for patient in range(20):
-        key = hospital.add_image(
-            patient, Manufacturer="NEEDLE Inc.", ManufacturerModelName="NEEDLE", Modality="NE"
-        )
-        hospital.label(sop_instance_uid=key, label="0")
-    site(hospital.add_arguments())
-    report = told(site, hospital, "report", "chest")
-    assert report["tables"]["manufacturer"] == {"other": "20 to 49"}
-    assert report["tables"]["modality"] == {"other": "20 to 49"}
-
-
-# -- the command line ------------------------------------------------------------------------------
 
 
 def test_without_a_home_there_is_nothing_to_list(site: Site, tmp_path: Path) -> None:

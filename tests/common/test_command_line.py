@@ -1,7 +1,9 @@
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 
 import pytest
+import typer
 
 from fedward_common.command_line import CommandLine
 from fedward_common.errors import CohortError, ConfigurationError
@@ -32,6 +34,36 @@ def test_an_error_is_one_line_and_a_hint_with_its_exit_code(
         "error: no such key\nhint: look\n",
     )
     assert ended(CohortError("empty"), capsys) == (1, "error: empty\n")
+
+
+def test_a_code_that_the_documentation_lists_stands_in_the_line_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    full = CohortError("the cache is full", code="E_CACHE_FULL")
+    assert ended(full, capsys)[1] == "error: the cache is full (E_CACHE_FULL)\n"
+    named = CohortError("limits: E_COHORT_EMPTY", code="E_COHORT_EMPTY")
+    assert ended(named, capsys)[1] == "error: limits: E_COHORT_EMPTY\n"
+
+
+@pytest.mark.parametrize("program", ["fedward", "fedward-site"])
+def test_every_program_has_the_options_debug_and_version(
+    program: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def work() -> None:
+        raise ConfigurationError("no such key")
+
+    line = CommandLine.with_options(app, program)
+    monkeypatch.setattr(sys, "argv", [program, "--version"])
+    with pytest.raises(SystemExit) as exit_:
+        line.run()
+    assert not exit_.value.code
+    assert capsys.readouterr().out == f"{program} {version('fedward')}\n"
+    monkeypatch.setattr(sys, "argv", [program, "--debug", "work"])
+    with pytest.raises(ConfigurationError):
+        line.run()
 
 
 def test_what_the_system_says_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -322,3 +322,61 @@ def test_an_entry_is_synced_before_append_returns(path: Path) -> None:
             lines.append(entry)
             assert synced[-1] == path.stat().st_size
     assert len(synced) == len(ENTRIES)
+
+
+def test_the_head_is_the_hash_of_the_last_line(path: Path) -> None:
+    with ChainedLines(path) as lines:
+        assert lines.head == "0" * 64
+        lines.append(ENTRIES[0])
+        assert lines.head == hashlib.sha256(path.read_bytes().rstrip(b"\n")).hexdigest()
+        head = lines.head
+    with ChainedLines(path) as lines:
+        assert lines.head == head
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40, 100_000])
+def test_a_file_with_fewer_lines_than_are_known_is_refused_and_left_as_it_is(
+    path: Path, cut: int
+) -> None:
+    whole = fill(path)
+    path.write_bytes(whole[: -cut or None])
+    found = whole[: -cut or None].count(b"\n")
+    with pytest.raises(CorruptFileError, match=f"{found} whole lines, {found + 1} were written"):
+        ChainedLines(path, at_least=found + 1)
+    assert path.read_bytes() == whole[: -cut or None]
+    ChainedLines(path, at_least=found).close()
+
+
+def test_lines_that_were_verified_are_not_parsed_again_and_hide_no_change(path: Path) -> None:
+    fill(path, ENTRIES[:2])
+    with ChainedLines(path) as lines:
+        known = lines.verified()
+        assert lines.num_known == 0
+    whole = fill(path, ENTRIES[2:])
+    with ChainedLines(path, known=known) as lines:
+        assert lines.num_known == 2
+        assert without_chain(list(lines.entries())) == list(ENTRIES)
+        lines.append(ENTRIES[0])
+        known = lines.verified()
+    with ChainedLines(path, known=known) as lines:
+        assert lines.num_known == len(list(lines.entries())) == 5
+    for position in range(0, len(whole), 5):
+        if whole[position] == ord("\n"):
+            continue
+        changed = bytearray(path.read_bytes())
+        changed[position] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(CorruptFileError, match="was changed"):
+            ChainedLines(path, known=known)
+        changed[position] ^= 1
+        path.write_bytes(changed)
+
+
+def test_a_file_that_is_shorter_than_what_was_known_is_read_as_it_is(path: Path) -> None:
+    whole = fill(path)
+    with ChainedLines(path) as lines:
+        known = lines.verified()
+    path.write_bytes(whole[: whole.index(b"\n") + 1])
+    with ChainedLines(path, known=known) as lines:
+        assert lines.num_known == 0
+        assert without_chain(list(lines.entries())) == list(ENTRIES[:1])

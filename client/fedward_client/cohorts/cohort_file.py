@@ -6,7 +6,6 @@ absolute.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from fedward_client.site_home import write_private_file
 from fedward_common.errors import ConfigurationError
 from fedward_common.identities import SiteId, parse_site_ids
 from fedward_common.settings import from_table, read_toml
+from fedward_common.toml_writing import toml_of
 
 SourceKind = Literal["arrays", "image-archive", "volumes", "dicom-folder", "registered"]
 
@@ -180,8 +180,8 @@ def write_cohort_file(path: Path, sources: Sequence[SourceSettings]) -> None:
         ConfigurationError: There is no source, or a path is not absolute.
     """
     _require_absolute(path, sources)
-    text = "\n".join(_toml_of(source) for source in sources)
-    write_private_file(path, text.encode("utf-8"))
+    tables = [_said(dataclasses.asdict(source)) for source in sources]
+    write_private_file(path, toml_of({"source": tables}).encode("utf-8"))
 
 
 def read_cohort_file(path: Path) -> tuple[SourceSettings, ...]:
@@ -206,28 +206,7 @@ def _require_absolute(path: Path, sources: Sequence[SourceSettings]) -> None:
                 )
 
 
-def _toml_of(source: SourceSettings) -> str:
-    """Write one flat `[[source]]` table and its sub-tables."""
-    table = {key: v for key, v in dataclasses.asdict(source).items() if v not in ({}, None)}
-    scalars = {key: v for key, v in table.items() if not isinstance(v, Mapping)}
-    lines = ["[[source]]", *_toml_lines(scalars)]
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            inner = _toml_lines({k: v for k, v in value.items() if v not in ({}, None)})
-            lines += [f"[source.{key}]", *inner] if inner else []
-    return "\n".join([*lines, ""])
-
-
-def _toml_lines(table: Mapping[str, Any]) -> list[str]:
-    return [f"{_toml_text(key)} = {_toml_value(value)}" for key, value in table.items()]
-
-
-def _toml_value(value: str | int | float | Mapping[str, str]) -> str:
-    if isinstance(value, Mapping):
-        return f"{{ {', '.join(_toml_lines(value))} }}"
-    return _toml_text(value) if isinstance(value, str) else repr(value)
-
-
-def _toml_text(text: str) -> str:
-    # JSON's escapes are TOML's; TOML also wants DEL escaped, and no surrogate pairs.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _said(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is empty or None, in tables below too."""
+    said = {key: _said(v) if isinstance(v, Mapping) else v for key, v in table.items()}
+    return {key: value for key, value in said.items() if value not in ({}, None)}

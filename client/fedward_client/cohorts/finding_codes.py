@@ -135,14 +135,16 @@ CODE_MEANINGS: dict[str, CodeMeaning] = {
     "E_STUDY_NOT_FOUND": CodeMeaning("no such study was indexed", "check the UID or update"),
     "E_ACCESSION_NOT_FOUND": CodeMeaning("no such accession number was indexed", "check it"),
     "E_LABEL_AMBIGUOUS": CodeMeaning(
-        "the line fits several series or images", "key it by series or image"
+        "the line fits several series, names two masks, or names a series of several images where a"
+        " case is one image, as in a job whose image_size has two numbers",
+        "key it by series or image; for volumes take a job with three numbers, or --cases series",
     ),
     "E_LABEL_CONTRADICTS": CodeMeaning(
         "two lines say different things of one image", "keep the right one"
     ),
     "W_LABEL_TWICE": CodeMeaning("two lines say the same of one image", "nothing; one is used"),
     "E_LABEL_UNMAPPED": CodeMeaning(
-        "a label value that the mapping does not list",
+        "a label value, or a segment or ROI of a mask, that the mapping does not list",
         "map it to a class, to 'exclude' or to 'not annotated'",
     ),
     "E_LABEL_VALUE": CodeMeaning(
@@ -150,7 +152,10 @@ CODE_MEANINGS: dict[str, CodeMeaning] = {
     ),
     "EXCLUDED_BY_LABEL": CodeMeaning("the mapping says 'exclude'", "nothing; this is wanted"),
     "EXCLUDED_BY_REQUEST": CodeMeaning("the patient was excluded", "nothing; this is wanted"),
-    "E_MASK_UNREADABLE": CodeMeaning("the mask cannot be read", "export it again"),
+    "E_MASK_UNREADABLE": CodeMeaning(
+        "the mask cannot be read, or is a picture of another kind than PNG",
+        "export it again, pictures as PNG",
+    ),
     "E_MASK_SHAPE": CodeMeaning("the mask has another size than its image", "check both"),
     "E_MASK_GEOMETRY": CodeMeaning(
         "the mask lies elsewhere than its image", "resample the mask onto the image"
@@ -175,11 +180,13 @@ CODE_MEANINGS: dict[str, CodeMeaning] = {
     ),
     "E_SPLIT_VALUE": CodeMeaning("a word in the split column that nobody knows", "map it"),
     "E_PATIENT_IN_TWO_SPLITS": CodeMeaning(
-        "a patient's images are in more than one split; all are left out", "give one split"
+        "a patient's images are in more than one split; all are left out",
+        "give one split; lesions of one patient count together",
     ),
     "E_SPLIT_MOVED": CodeMeaning(
-        "a patient would move from training to validation or test, or from validation to test",
-        "leave the patient where the first snapshot had it",
+        "a patient would move from training to validation or test, or from validation to test,"
+        " under this id or another",
+        "leave the patient in the split that is recorded",
     ),
     # --- a DICOMweb server ---
     "E_SERVER_UNREACHABLE": CodeMeaning(
@@ -209,6 +216,14 @@ CODE_MEANINGS: dict[str, CodeMeaning] = {
     "E_CACHE_FULL": CodeMeaning("the cache's quota is used up", "raise it or remove a cohort"),
     "E_TASK_MISMATCH": CodeMeaning(
         "the job's task is not the one this cohort was registered for", "register it for this task"
+    ),
+    "E_COHORT_CHANGED": CodeMeaning(
+        "the files, or the list of sources, are not those that the run was accepted with",
+        "put them back, or start a new run",
+    ),
+    "E_NO_TRAINING_PATIENTS": CodeMeaning(
+        "there are images, but none in the training split, or none of these has a label",
+        "check the split column or [task.split], and what is mapped to 'not annotated'",
     ),
     "E_REPORT_TOO_ALIKE": CodeMeaning(
         "a report of another cohort is of nearly the same people: fewer than 10 differ",

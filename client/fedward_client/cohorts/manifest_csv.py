@@ -1,6 +1,7 @@
 """The CSV file that lists a cohort's images, read strictly.
 
-UTF-8 with or without a byte order mark, commas, one header line. A file whose structure is broken
+UTF-8 with or without a byte order mark, one header line. Columns are separated by commas,
+semicolons or tabs; which of them, the header line alone decides. A file whose structure is broken
 is refused whole: a row shifted by one cell would give patients the wrong label. No error quotes
 a cell: in a file without a header, line 1 is a patient's.
 """
@@ -16,6 +17,8 @@ from typing import Any
 from fedward_common.errors import ConfigurationError
 
 _MAX_BYTES = 256 * 1024 * 1024
+_MAX_HEADER = 1_000_000  # letters; a quote that is never closed would make all the file one
+_SEPARATORS = (",", ";", "\t")
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,10 @@ class Manifest:
         """
         if name in self.columns:
             return name
-        hint = f"line 1 has {len(self.columns)} columns; check their names"
-        if len(self.columns) == 1 and ";" in self.columns[0]:
-            hint = "the columns must be separated by commas"
-        raise ConfigurationError(f"{self.path} has no column {name!r} for {what}", hint=hint)
+        raise ConfigurationError(
+            f"{self.path} has no column {name!r} for {what}",
+            hint=f"line 1 has {len(self.columns)} columns; check their names",
+        )
 
     def where(self, wanted: Mapping[str, str | int]) -> "Manifest":
         """Keep the rows in which every column has its wanted value.
@@ -67,7 +70,8 @@ def read_manifest(path: Path) -> Manifest:
             quotes.
     """
     text = _read_text(path)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=separator_of(text), strict=True)
     try:
         columns = _header(path, next(reader, []))
         rows = tuple(_rows(path, columns, reader))
@@ -76,6 +80,37 @@ def read_manifest(path: Path) -> Manifest:
             f"{path}, line {reader.line_num}: not readable as CSV", hint="check its quotes"
         ) from error
     return Manifest(path, columns, rows)
+
+
+def separator_of(text: str) -> str:
+    """Give what separates the columns of a CSV file, by its header line.
+
+    Args:
+        text: From the header line on; what follows it does not count.
+
+    Returns:
+        Of comma, semicolon and tab the one that stands most often outside quotes; of equals the
+        first.
+    """
+    counts = dict.fromkeys(_SEPARATORS, 0)
+    is_quoted = False
+    for letter in text[:_MAX_HEADER]:
+        if letter == '"':
+            is_quoted = not is_quoted  # a doubled quote opens again what it closed
+        elif letter in "\r\n" and not is_quoted:
+            break
+        elif letter in counts and not is_quoted:
+            counts[letter] += 1
+    return max(_SEPARATORS, key=counts.__getitem__)
+
+
+def plain_name(name: str) -> str:
+    """Give a column's name without what spellings differ in: `SOP_Instance UID`, `sopinstanceuid`.
+
+    Returns:
+        Its letters and digits, case folded.
+    """
+    return "".join(c for c in name.casefold() if c.isalnum())
 
 
 def _read_text(path: Path) -> str:

@@ -1,6 +1,8 @@
 """Codes of the machine or the moment, not of a file's content: asked again, the case may be usable.
 
-Nothing that is kept may rest on them: a scan reads such a file again, and no view is stored.
+Nothing that is kept may rest on them: a scan reads such a file again, and no view is stored. A file
+that no decoder survived, twice, is no such case: it is left out, and the view says so
+(`views/view_builder`).
 """
 
 PASSING_CODES = frozenset(
@@ -8,9 +10,6 @@ PASSING_CODES = frozenset(
         "E_FILE_NOT_FOUND",
         "E_FILE_UNREADABLE",
         "E_FILE_CHANGED",
-        "E_DECODER_CRASHED",
-        "E_DECODER_MEMORY",
-        "E_DECODER_TIMEOUT",
         "E_SERVER_ANSWER",
         "E_SERVER_CERTIFICATE",
         "E_SERVER_NOT_FOUND",

@@ -3,11 +3,12 @@
 Only closed planar contours have an area; points and open lines are passed over. Contours of one ROI
 on one slice go by the even-odd rule, so that a contour inside another is a hole. A contour that
 lies off every slice by more than half a slice, across several slices, or beside the image, is
-refused, and so are ROIs that overlap, for a voxel would need two values: name those wanted.
+refused, and so are ROIs that overlap, for a voxel would need two values: say which are drawn, and
+as what. Of the others no contour is looked at.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,14 @@ from fedward_client.dicom.mask_target import (
     require_reference,
     target_of,
 )
+from fedward_client.dicom.segment_meanings import Meanings, values_to_draw
 
 Points = NDArray[np.float64]  # (points, 3): slice, row, column
 
 _STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _MAX_OFF_SLICE = 0.5
+_VALUES_OF_A_LINE = 2 * 3
 _SAME_HEIGHT = 0.1  # in slices; contours further apart do not cut holes into each other
 
 
@@ -48,6 +51,7 @@ def decode_rtstruct_mask(
     frame: int | None = None,
     values: Sequence[int] | None = None,
     spacing_mm: Sequence[float] | None = None,
+    meanings: Meanings | None = None,
 ) -> Decoded:
     """Bring the contours of an RTSTRUCT onto its series or image.
 
@@ -57,31 +61,35 @@ def decode_rtstruct_mask(
         frame: As `target_of`.
         values: ROI numbers to take; all if None.
         spacing_mm: Resample the mask as its volume was; not for single images.
+        meanings: What ROIs are drawn as, by number or ROIName; their own numbers if None.
 
     Returns:
-        The mask, uint8 (uint16 from ROI 256 on), shape and facts as those of its image.
+        The mask, uint8 (uint16 from value 256 on), shape and facts as those of its image.
 
     Raises:
         UnusableCaseError: `E_MASK_UNREADABLE`, `E_MASK_REFERENCE`, `E_MASK_GEOMETRY`,
-            `E_MASK_VALUE`, or what is wrong with the images.
+            `E_MASK_VALUE`, `E_LABEL_UNMAPPED` (an ROI that encloses something, of which `meanings`
+            says nothing), or what is wrong with the images.
     """
     target = target_of(paths, frame)
     dataset = read_mask_dataset(mask)
     facts = _structure_facts(dataset)
     try:
         with silenced_dicom():
-            frame_of = _frames_of_reference(dataset, values)
-            for uid in set(frame_of.values()) or {facts.frame_of_reference_uid}:
-                require_reference(target, _referenced_series(facts), uid)
-            painted = mask_of_numbers(target.shape, list(frame_of))
             contours = _closed_contours(dataset)
-            for number in frame_of:
-                _draw(painted, target, number, contours.get(number, []))
+            value_of = values_to_draw(_names(dataset, contours, meanings), meanings, values)
+            frames = _frames_of_reference(dataset, value_of)
+            for uid in frames or {facts.frame_of_reference_uid}:
+                require_reference(target, _referenced_series(facts), uid)
+            painted = mask_of_numbers(target.shape, list(value_of.values()))
+            for number, value in value_of.items():
+                points = [_points(contour) for contour in contours.get(number, ())]
+                _draw(painted, target, value, points)
     except (UnusableCaseError, MemoryError):
         raise
     except Exception:  # pydicom raises anything on a damaged file
         raise UnusableCaseError(E_MASK_UNREADABLE) from None
-    return Decoded(*finished_mask(painted, target, spacing_mm))
+    return finished_mask(painted, target, spacing_mm)
 
 
 def _structure_facts(dataset: Any) -> InstanceFacts:
@@ -98,34 +106,47 @@ def _referenced_series(facts: InstanceFacts) -> set[str]:
     return {uid for uid in facts.referenced_series.split("\\") if uid}
 
 
-def _frames_of_reference(dataset: Any, values: Sequence[int] | None) -> dict[int, str]:
-    """Frame of reference of each ROI that is wanted, by its number."""
-    uids = {
-        int(roi.ROINumber): uid_of(roi, "ReferencedFrameOfReferenceUID")
+def _names(
+    dataset: Any, contours: Mapping[int, Sequence[Any]], meanings: Meanings | None
+) -> dict[int, str]:
+    """Name of each ROI by its number; where names decide, only of those that enclose something."""
+    names = {int(roi.ROINumber): text_of(roi, "ROIName") for roi in dataset.StructureSetROISequence}
+    return {n: name for n, name in names.items() if meanings is None or contours.get(n)}
+
+
+def _frames_of_reference(dataset: Any, numbers: Collection[int]) -> set[str]:
+    return {
+        uid_of(roi, "ReferencedFrameOfReferenceUID")
         for roi in dataset.StructureSetROISequence
+        if int(roi.ROINumber) in numbers
     }
-    return {number: uid for number, uid in uids.items() if values is None or number in values}
 
 
-def _closed_contours(dataset: Any) -> dict[int, list[Points]]:
-    """Contours by ROI, in mm; a structure set that has none at all is refused."""
-    found: dict[int, list[Points]] = {}
+def _closed_contours(dataset: Any) -> dict[int, list[Any]]:
+    """Contours that enclose something, by ROI; a structure set without any is refused."""
+    found: dict[int, list[Any]] = {}
     for roi in dataset.ROIContourSequence:
-        found.setdefault(int(roi.ReferencedROINumber), []).extend(_contours_of(roi))
+        found.setdefault(int(roi.ReferencedROINumber), []).extend(
+            contour
+            for contour in roi.get("ContourSequence") or ()
+            if text_of(contour, "ContourGeometricType").upper() in _CLOSED
+            and _num_values(contour) > _VALUES_OF_A_LINE
+        )
     if not any(found.values()):
         raise UnusableCaseError(E_MASK_UNREADABLE)
     return found
 
 
-def _contours_of(roi: Any) -> Iterator[Points]:
-    for contour in roi.get("ContourSequence") or ():
-        if text_of(contour, "ContourGeometricType").upper() not in _CLOSED:
-            continue
-        points = _numbers(contour).reshape(-1, 3)
-        if not np.isfinite(points).all():
-            raise UnusableCaseError(E_MASK_UNREADABLE)
-        if len(points) > 2:  # fewer enclose nothing
-            yield points
+def _num_values(contour: Any) -> int:
+    value = contour.get_item("ContourData").value
+    return value.count(b"\\") + 1 if isinstance(value, bytes) else len(value or ())
+
+
+def _points(contour: Any) -> Points:
+    points = _numbers(contour).reshape(-1, 3)
+    if not np.isfinite(points).all():
+        raise UnusableCaseError(E_MASK_UNREADABLE)
+    return points
 
 
 def _numbers(contour: Any) -> Points:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from fedward_client.cohorts.source import E_IMAGE_UNREADABLE, UnusableCaseError
 from fedward_client.dicom.decode_process import (
-    E_DECODER_CRASHED,
+    DECODER_CODES,
     E_DECODER_MEMORY,
     DecodeProcess,
 )
@@ -28,8 +28,6 @@ __all__ = ["DecodeLimits", "DecodePool", "Decoded"]
 
 # After these the worker's memory may be damaged or used up, which must not cost the next file.
 _SPOILS_WORKER = frozenset({E_IMAGE_UNREADABLE, E_DECODER_MEMORY})
-# What a worker spoilt by an earlier file may give for a good one: a fresh worker is asked again.
-_WORTH_A_FRESH_WORKER = frozenset({E_DECODER_CRASHED, E_DECODER_MEMORY})
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,9 @@ class DecodePool:
     def _ask(
         self, slot: "_Slot", batch: OrderBatch, operation: str, arguments: Mapping[str, Any]
     ) -> Decoded:
-        while True:
+        # A worker spoilt by an earlier file, a machine short of memory or a slow disk may cost a
+        # good file its order: once, a fresh worker is asked again.
+        for is_last in (False, True):
             process = slot.process
             if process is None:
                 process = DecodeProcess(self._limits.memory_bytes, self._operations)
@@ -183,11 +183,12 @@ class DecodePool:
             except UnusableCaseError as problem:
                 if problem.code in _SPOILS_WORKER or not process.is_alive:
                     slot.end()
-                if process.num_orders == 1 or problem.code not in _WORTH_A_FRESH_WORKER:
+                if is_last or problem.code not in DECODER_CODES:
                     raise
             except BaseException:
                 slot.end()  # half an answer may be under way
                 raise
+        raise UnusableCaseError(E_DECODER_MEMORY)  # the loop's last turn returns or raises
 
     def _ask_process(
         self, process: DecodeProcess, operation: str, arguments: Mapping[str, Any]

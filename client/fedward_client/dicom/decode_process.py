@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedward_client.cohorts.source import UnusableCaseError
 from fedward_client.dicom.decode_worker import EXIT_OPERATION_MISSING
-from fedward_client.dicom.decoded import Decoded
+from fedward_client.dicom.decoded import Decoded, InstanceName
 from fedward_client.dicom.order_wire import (
     READY,
     ConnectionEndedError,
@@ -29,6 +29,7 @@ from fedward_common.errors import ConfigurationError
 E_DECODER_CRASHED = "E_DECODER_CRASHED"
 E_DECODER_MEMORY = "E_DECODER_MEMORY"
 E_DECODER_TIMEOUT = "E_DECODER_TIMEOUT"
+DECODER_CODES = frozenset({E_DECODER_CRASHED, E_DECODER_MEMORY, E_DECODER_TIMEOUT})
 
 _WORKER_MODULE = "fedward_client.dicom.decode_worker"
 _START_SECONDS = 120.0
@@ -107,7 +108,7 @@ class DecodeProcess:
             raise UnusableCaseError(E_DECODER_CRASHED) from None
         if answer.array is None:
             raise UnusableCaseError(str(header["code"]))
-        return Decoded(answer.array, header["facts"])
+        return Decoded(answer.array, header["facts"], answer.read_from)
 
     def end(self) -> None:
         """End it at once; harmless where it has ended."""
@@ -154,6 +155,7 @@ class _Answer:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self.array: NDArray[Any] | None = None
+        self.read_from: tuple[InstanceName, ...] = ()
 
     def room_for(self, header: Mapping[str, Any]) -> memoryview | None:
         if "code" in header:
@@ -164,6 +166,9 @@ class _Answer:
             raise ValueError("no array of numbers")
         if min(shape, default=0) < 1 or math.prod(shape) * dtype.itemsize > self._max_bytes:
             raise ValueError("no array within the limit")
+        self.read_from = tuple(
+            InstanceName(str(sop), str(series)) for sop, series in header["read_from"]
+        )
         self.array = np.empty(shape, dtype=dtype)
         return self.array.reshape(-1).view(np.uint8).data
 

@@ -115,6 +115,7 @@ def _packed(decoded: Decoded) -> tuple[dict[str, Any], memoryview]:
         "dtype": array.dtype.str,
         "shape": decoded.array.shape,
         "facts": dict(decoded.facts),
+        "read_from": decoded.read_from,
     }
     return header, array.reshape(-1).view(np.uint8).data
 

@@ -1,10 +1,17 @@
 """What a decoder gives: one array and what is known of it, as JSON values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
+
+
+class InstanceName(NamedTuple):
+    """Whose pixels were read: the two identifiers that a case is named by."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
 
 
 @dataclass(frozen=True)
@@ -14,7 +21,10 @@ class Decoded:
     Args:
         array: Real numbers.
         facts: JSON values; no identifiers, no free text.
+        read_from: The images that were really read, of a mask those that it was brought onto; empty
+            where the files are no DICOM. It is compared and then forgotten.
     """
 
     array: NDArray[Any]
     facts: Mapping[str, Any]
+    read_from: tuple[InstanceName, ...] = field(default=(), repr=False)

@@ -112,7 +112,7 @@ def facts_of(
         dataset: A pydicom Dataset with `WANTED_KEYWORDS`, as far as its file has them.
         locator: Where it lies, as `InstanceFacts.locator`.
         size_bytes: Of the file; 0 where only a server knows it.
-        modified_ns: Of the file; 0 where it comes from a server.
+        modified_ns: Of the file; of a server's instance a number that changes with its header.
         pseudonym_key: Of the site, for `person_key`.
         has_pixels: Where the reader knows; else the elements that describe pixels tell.
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedward_client.dicom.bounded_reading import read_instance, silenced_dicom
-from fedward_client.dicom.decoded import Decoded
+from fedward_client.dicom.decoded import Decoded, InstanceName
 from fedward_client.dicom.frame_values import group_of
+from fedward_client.dicom.header_values import uid_of
 from fedward_client.dicom.pixel_decoding import image_values, stored_pixels
 
 Transform = Literal["modality", "stored", "picture"]
@@ -39,7 +40,9 @@ def decode_image(path: str, frame: int | None = None, transform: Transform = "mo
         "photometric": str(dataset.PhotometricInterpretation).strip(),  # one of eight by now
         "frames": int(dataset.get("NumberOfFrames") or 1),
     }
-    return Decoded(array, facts)
+    with silenced_dicom():
+        name = InstanceName(uid_of(dataset, "SOPInstanceUID"), uid_of(dataset, "SeriesInstanceUID"))
+    return Decoded(array, facts, (name,))
 
 
 def _stamp(path: str) -> tuple[int, int, int]:

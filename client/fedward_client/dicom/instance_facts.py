@@ -15,7 +15,7 @@ class InstanceFacts:
     Args:
         locator: Where it lies: path relative to the store's root, with '/'.
         size_bytes: Of the file; 0 where only a server knows it.
-        modified_ns: Of the file; 0 where it comes from a server.
+        modified_ns: Of the file; of a server's instance a number that changes with its header.
         person_key: Pseudonym of name, birth date and sex, normalised; "" where name or birth date
             is missing.
         number_of_frames: 1 where the header does not say, 0 where it says what cannot be.

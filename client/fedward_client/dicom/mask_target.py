@@ -21,10 +21,11 @@ from fedward_client.cohorts.source import (
     UnusableCaseError,
 )
 from fedward_client.dicom.bounded_reading import read_instance
+from fedward_client.dicom.decoded import Decoded, InstanceName
 from fedward_client.dicom.instance_facts import InstanceFacts
 from fedward_client.dicom.resampling import resampled_mask
 from fedward_client.dicom.series_geometry import grid_of_plane
-from fedward_client.dicom.series_layout import frame_facts, header_facts_of, layout_of
+from fedward_client.dicom.series_layout import frame_facts, header_facts_of, layout_of, name_of
 from fedward_client.dicom.volume_grid import Grid, turned_to_lps
 
 E_MASK_REFERENCE = "E_MASK_REFERENCE"
@@ -44,6 +45,7 @@ class MaskTarget:
         slice_of: Slice by (SOPInstanceUID, frame from 1); frame 0 for single-frame files.
         series_uid: SeriesInstanceUID.
         frame_of_reference_uid: "" where the header has none.
+        instances: The image files.
     """
 
     grid: Grid | None
@@ -52,6 +54,7 @@ class MaskTarget:
     slice_of: dict[tuple[str, int], int] = field(repr=False)
     series_uid: str = field(repr=False)
     frame_of_reference_uid: str = field(repr=False)
+    instances: tuple[InstanceName, ...] = field(repr=False)
 
 
 def target_of(paths: Sequence[str], frame: int | None = None) -> MaskTarget:
@@ -81,6 +84,7 @@ def target_of(paths: Sequence[str], frame: int | None = None) -> MaskTarget:
         {key: index for index, key in enumerate(keys)},
         layout.slices[0].series_instance_uid,
         layout.slices[0].frame_of_reference_uid,
+        layout.instances,
     )
 
 
@@ -168,6 +172,7 @@ def _target_of_image(facts: InstanceFacts, frame: int | None) -> MaskTarget:
         {(facts.sop_instance_uid, number): 0},
         facts.series_instance_uid,
         facts.frame_of_reference_uid,
+        (name_of(facts),),
     )
 
 
@@ -183,12 +188,12 @@ def _frame_or_none(facts: InstanceFacts, number: int) -> InstanceFacts | None:
 
 def finished_mask(
     mask: NDArray[Any], target: MaskTarget, spacing_mm: Sequence[float] | None
-) -> tuple[NDArray[Any], dict[str, Any]]:
+) -> Decoded:
     """Bring a mask of the target's shape into the order that callers get.
 
     Returns:
         The mask, turned to LPS and resampled to `spacing_mm` where it is a volume, or of shape
-        (rows, columns); and the facts that go with it.
+        (rows, columns).
 
     Raises:
         UnusableCaseError: `E_MASK_GEOMETRY`: a spacing was asked of a single image.
@@ -197,8 +202,8 @@ def finished_mask(
         if spacing_mm is not None:
             raise UnusableCaseError(E_MASK_GEOMETRY)
         spacing = None if target.grid is None else list(target.grid.spacing_mm[1:])
-        return np.ascontiguousarray(mask[0]), {"spacing_mm": spacing}
+        return Decoded(np.ascontiguousarray(mask[0]), {"spacing_mm": spacing}, target.instances)
     turned, grid = turned_to_lps(mask, target.grid)
     if spacing_mm is not None:
         turned, grid = resampled_mask(turned, grid, spacing_mm)
-    return np.ascontiguousarray(turned), dict(grid.facts())
+    return Decoded(np.ascontiguousarray(turned), grid.facts(), target.instances)

@@ -34,4 +34,4 @@ def decode_picture_mask(mask: str, paths: Sequence[str], frame: int | None = Non
     values = whole_numbers(picture, 2)[np.newaxis]
     if target.is_volume or values.shape != target.shape:
         raise UnusableCaseError(E_MASK_SHAPE)
-    return Decoded(*finished_mask(narrowed_mask(values), target, None))
+    return finished_mask(narrowed_mask(values), target, None)

@@ -49,11 +49,28 @@ def resampled_mask(
 def _resampled(
     array: NDArray[Any], grid: Grid, spacing_mm: Sequence[float], *, linear: bool
 ) -> tuple[NDArray[Any], Grid]:
-    import SimpleITK
-
     wanted = _grid_with_spacing(grid, spacing_mm)
     if array.shape != grid.shape:
         raise UnusableCaseError(E_IMAGE_SHAPE)
+    return brought_onto(wanted, array, grid, linear=linear), wanted
+
+
+def brought_onto(
+    wanted: Grid, array: NDArray[Any], grid: Grid, *, linear: bool = True
+) -> NDArray[Any]:
+    """Take an array's values at the voxel centres of another grid; edges keep theirs beyond.
+
+    Args:
+        wanted: The other grid.
+        array: Shape (slices, rows, columns).
+        grid: Of `array`.
+        linear: Interpolate; else the nearest voxel is taken.
+
+    Returns:
+        Of the shape of `wanted` and the type of `array`.
+    """
+    import SimpleITK
+
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
     image.SetSpacing(grid.spacing_mm[::-1])
     image.SetOrigin(grid.origin_mm)
@@ -66,7 +83,7 @@ def _resampled(
     resampler.SetInterpolator(SimpleITK.sitkLinear if linear else SimpleITK.sitkNearestNeighbor)
     # half a voxel beyond the outermost centres still is the image's
     resampler.SetUseNearestNeighborExtrapolator(True)
-    return np.asarray(SimpleITK.GetArrayFromImage(resampler.Execute(image))), wanted
+    return np.asarray(SimpleITK.GetArrayFromImage(resampler.Execute(image)))
 
 
 def _grid_with_spacing(grid: Grid, spacing_mm: Sequence[float]) -> Grid:

@@ -3,11 +3,11 @@
 Each frame is put where its own position and direction say, voxel on voxel; slices without a frame
 stay 0. Where neither the images nor the segments have a place in space (projection X-ray,
 ultrasound), the reference to the image decides. Overlapping segments are refused, for a voxel would
-need two values: name the segments that are wanted. Fractional segments are taken only where each
+need two values: say which are drawn, and as what. Fractional segments are taken only where each
 voxel is wholly in or out: a threshold would be a guess.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from fedward_client.cohorts.source import (
 from fedward_client.dicom.bounded_reading import silenced_dicom
 from fedward_client.dicom.decoded import Decoded
 from fedward_client.dicom.header_facts import facts_of
-from fedward_client.dicom.header_values import items_along, uid_of
+from fedward_client.dicom.header_values import items_along, text_of, uid_of
 from fedward_client.dicom.instance_facts import InstanceFacts
 from fedward_client.dicom.mask_target import (
     E_MASK_REFERENCE,
@@ -35,6 +35,7 @@ from fedward_client.dicom.mask_target import (
     require_reference,
     target_of,
 )
+from fedward_client.dicom.segment_meanings import Meanings, values_to_draw
 from fedward_client.dicom.series_geometry import grid_of_plane
 from fedward_client.dicom.series_layout import frames_of_header
 from fedward_client.dicom.volume_grid import Grid, part_of_grid
@@ -59,6 +60,7 @@ def decode_seg_mask(
     frame: int | None = None,
     values: Sequence[int] | None = None,
     spacing_mm: Sequence[float] | None = None,
+    meanings: Meanings | None = None,
 ) -> Decoded:
     """Bring a SEG onto its series or image.
 
@@ -68,13 +70,15 @@ def decode_seg_mask(
         frame: As `target_of`.
         values: Segment numbers to take; all if None. The others become 0.
         spacing_mm: Resample the mask as its volume was; not for single images.
+        meanings: What segments are drawn as, by number or SegmentLabel; their own numbers if None.
 
     Returns:
-        The mask, uint8 (uint16 from segment 256 on), shape and facts as those of its image.
+        The mask, uint8 (uint16 from value 256 on), shape and facts as those of its image.
 
     Raises:
         UnusableCaseError: `E_MASK_UNREADABLE`, `E_MASK_REFERENCE`, `E_MASK_GEOMETRY`,
-            `E_MASK_SHAPE`, `E_MASK_VALUE`, or what is wrong with the images.
+            `E_MASK_SHAPE`, `E_MASK_VALUE`, `E_LABEL_UNMAPPED` (a segment that has frames, of which
+            `meanings` says nothing), or what is wrong with the images.
     """
     target = target_of(paths, frame)
     dataset = read_mask_dataset(mask)
@@ -82,17 +86,17 @@ def decode_seg_mask(
     try:
         with silenced_dicom():
             frames = list(_frames_of(dataset, facts))
-            numbers = _wanted_numbers(dataset, values)
+            value_of = values_to_draw(_labels(dataset, frames, meanings), meanings, values)
             _require_reference(dataset, facts, target, frames)
-            painted = mask_of_numbers(target.shape, numbers)
+            painted = mask_of_numbers(target.shape, list(value_of.values()))
             decoded = _FrameDecoder(dataset)
             for one in frames:
-                _put(painted, target, one, decoded, set(numbers))
+                _put(painted, target, one, decoded, value_of)
     except (UnusableCaseError, MemoryError):
         raise
     except Exception:  # pydicom and highdicom raise anything on a damaged file
         raise UnusableCaseError(E_MASK_UNREADABLE) from None
-    return Decoded(*finished_mask(painted, target, spacing_mm))
+    return finished_mask(painted, target, spacing_mm)
 
 
 def _segmentation_facts(dataset: Any) -> InstanceFacts:
@@ -138,9 +142,19 @@ def _frame_numbers(item: Any) -> list[int]:
     return [int(number) for number in np.atleast_1d(numbers)]
 
 
-def _wanted_numbers(dataset: Any, values: Sequence[int] | None) -> list[int]:
-    described = [int(item.SegmentNumber) for item in dataset.SegmentSequence]
-    return [number for number in described if number and (values is None or number in values)]
+def _labels(
+    dataset: Any, frames: Sequence[_SegmentFrame], meanings: Meanings | None
+) -> dict[int, str]:
+    """Label of each segment by its number; where labels decide, only of those that have frames."""
+    labels = {
+        int(one.SegmentNumber): text_of(one, "SegmentLabel") for one in dataset.SegmentSequence
+    }
+    has_frames = {one.segment for one in frames}
+    return {
+        number: label
+        for number, label in labels.items()
+        if number and (meanings is None or 0 in has_frames or number in has_frames)
+    }
 
 
 def _require_reference(
@@ -190,9 +204,9 @@ def _put(
     target: MaskTarget,
     one: _SegmentFrame,
     decoder: _FrameDecoder,
-    numbers: set[int],
+    value_of: Mapping[int, int],
 ) -> None:
-    if one.segment and one.segment not in numbers:
+    if one.segment and one.segment not in value_of:
         return
     place = _place_of(target, one)
     if place is None:
@@ -203,8 +217,8 @@ def _put(
         part, labels = part_of_grid(target.grid, labels, lies_at)
     if mask[part].shape != labels.shape:
         raise UnusableCaseError("E_MASK_SHAPE")
-    for number in numbers.intersection(int(value) for value in np.unique(labels)):
-        paint(mask[part], labels == number, number)
+    for number in value_of.keys() & {int(value) for value in np.unique(labels)}:
+        paint(mask[part], labels == number, value_of[number])
 
 
 def _place_of(

@@ -13,6 +13,7 @@ from typing import Any
 
 from fedward_client.cohorts.source import UnusableCaseError
 from fedward_client.dicom.bounded_reading import read_header, silenced_dicom
+from fedward_client.dicom.decoded import InstanceName
 from fedward_client.dicom.header_facts import WANTED_KEYWORDS, facts_of
 from fedward_client.dicom.header_values import finite, text_of, value_of, vector
 from fedward_client.dicom.instance_facts import InstanceFacts
@@ -53,6 +54,16 @@ class SeriesLayout:
     slices: tuple[InstanceFacts, ...] = field(repr=False)
     frames: tuple[int, ...] | None
     grid: Grid
+
+    @property
+    def instances(self) -> tuple[InstanceName, ...]:
+        """Name each file, in the order of its first slice."""
+        return tuple(dict.fromkeys(name_of(one) for one in self.slices))
+
+
+def name_of(facts: InstanceFacts) -> InstanceName:
+    """Name an instance as decoders do."""
+    return InstanceName(facts.sop_instance_uid, facts.series_instance_uid)
 
 
 def layout_of(paths: Sequence[str]) -> SeriesLayout:

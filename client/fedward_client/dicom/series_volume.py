@@ -51,7 +51,7 @@ def decode_series(paths: Sequence[str], spacing_mm: Sequence[float] | None = Non
     volume, grid = turned_to_lps(stack.array, layout.grid)
     if spacing_mm is not None:
         volume, grid = resampled_volume(volume, grid, spacing_mm)
-    return Decoded(np.ascontiguousarray(volume), grid.facts())
+    return Decoded(np.ascontiguousarray(volume), grid.facts(), layout.instances)
 
 
 def _fill_slices(volume: NDArray[Any], padded: Sequence[int]) -> None:

@@ -50,7 +50,7 @@ def decode_volume_mask(
     target = target_of(paths, frame)
     values, lies_at = _read(Path(mask))
     placed = _flat(values, target) if lies_at is None else _in_space(values, lies_at, target)
-    return Decoded(*finished_mask(narrowed_mask(placed), target, spacing_mm))
+    return finished_mask(narrowed_mask(placed), target, spacing_mm)
 
 
 def _read(path: Path) -> tuple[NDArray[Any], Grid | None]:

@@ -1,5 +1,7 @@
 """A header as a server sends it (DICOM JSON model, PS3.18 annex F) into `InstanceFacts`."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -11,6 +13,8 @@ from fedward_client.dicom.instance_facts import InstanceFacts
 from fedward_client.dicomweb.client import JsonDataset, first_value
 
 _AVAILABLE_TRANSFER_SYNTAX = "00083002"
+# RetrieveAETitle, InstanceAvailability, RetrieveURL, AvailableTransferSyntaxUID
+_OF_THE_SERVER = frozenset({"00080054", "00080056", "00081190", _AVAILABLE_TRANSFER_SYNTAX})
 _CHARACTER_SET = "SpecificCharacterSet"
 
 
@@ -27,7 +31,27 @@ def facts_from_json(header: JsonDataset, locator: str, pseudonym_key: bytes) -> 
     """
     with silenced_dicom():
         dataset = _dataset_of(header)
-    return facts_of(dataset, locator, 0, 0, pseudonym_key)
+    return facts_of(dataset, locator, 0, state_number(header), pseudonym_key)
+
+
+def state_number(header: JsonDataset) -> int:
+    """Number what a server says of an instance, so that another content has another number.
+
+    What tells of the server and not of the instance is left out: addresses, and what it can give.
+
+    Returns:
+        From 1 to 2^63 - 1; the same for the same attributes in any order.
+    """
+    said = {tag: value for tag, value in header.items() if tag not in _OF_THE_SERVER}
+    text = json.dumps(_without_addresses(said), sort_keys=True)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8]) >> 1 or 1
+
+
+def _without_addresses(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_addresses(one) for key, one in value.items() if key != "BulkDataURI"}
+    return [_without_addresses(one) for one in value] if isinstance(value, list) else value
 
 
 def _dataset_of(header: JsonDataset) -> Any:

@@ -1,7 +1,9 @@
 """A PACS as a cohort's source: headers into the index, images on request into bounded space.
 
 A scan asks for studies, their series and instances page by page; headers are fetched for a series
-of which something is new, or whose patient id or accession number was corrected. What makes a
+of which something is new, or whose patient id or accession number was corrected. A thorough scan
+fetches all of them: an instance whose header is another under its old UID is another state of it,
+which is decoded anew. New pixels under the very same header go unnoticed. What makes a
 server or an account unusable ends a scan, which the next one completes; what concerns one series
 or instance costs that alone.
 """
@@ -15,7 +17,11 @@ from typing import Literal
 from fedward_client.cohorts.index.dicom_index import DicomIndex
 from fedward_client.cohorts.index.index_scan import NEVER_KNOWN, IndexScan
 from fedward_client.cohorts.index.instance_store import Progress, ScanProgress, ScanSummary
-from fedward_client.cohorts.source import E_FILE_NOT_FOUND, UnusableCaseError
+from fedward_client.cohorts.source import (
+    E_FILE_NOT_FOUND,
+    E_SOURCE_UNREADABLE,
+    UnusableCaseError,
+)
 from fedward_client.dicom.bounded_reading import read_header
 from fedward_client.dicomweb.client import (
     DicomWebClient,
@@ -36,6 +42,7 @@ from fedward_client.dicomweb.settings import DicomWebSettings
 from fedward_client.dicomweb.temporary_space import Lease, TemporarySpace
 from fedward_client.pseudonyms import pseudonym
 from fedward_common.clock import Clock
+from fedward_common.errors import CohortError
 
 _STUDY, _SERIES, _INSTANCE = "0020000D", "0020000E", "00080018"
 _PATIENT_ID, _ACCESSION_NUMBER = "00100020", "00080050"
@@ -72,25 +79,26 @@ class DicomWebStore:
         """Let go of the connections."""
         self._session.close()
 
-    def scan(self, index: DicomIndex, progress: Progress | None = None) -> ScanSummary:
+    def scan(
+        self, index: DicomIndex, progress: Progress | None = None, *, thorough: bool = False
+    ) -> ScanSummary:
         """Keep `InstanceStore.scan`; every match of `settings.studies` is scanned.
+
+        A server that has nothing any more counts as one that does not show it to this account.
 
         Raises:
             DicomWebError: The server cannot be asked, or not any more.
         """
         with index.scanning() as scan:
-            walk = _Walk(self._client, self._settings, index, scan, progress)
+            walk = _Walk(self._client, self._settings, index, scan, progress, thorough=thorough)
             walk.all_studies()
+            if not walk.found_any and not index.is_empty:
+                raise _nothing_left()
             removed = scan.finish()
         walk.report()
-        counts = index.counts()
-        return ScanSummary(
-            files_seen=walk.num_seen,
-            files_read=walk.num_read,
-            files_removed=removed,
-            instances=counts.instances,
-            problems=counts.problems,
-            not_dicom=counts.not_dicom,
+        walk.tell_changes()
+        return ScanSummary.of(
+            index, files_seen=walk.num_seen, files_read=walk.num_read, files_removed=removed
         )
 
     @contextlib.contextmanager
@@ -167,6 +175,15 @@ class DicomWebStore:
         return file.path
 
 
+def _nothing_left() -> CohortError:
+    return CohortError(
+        "the server shows no instance at all, and the index knows some",
+        hint="check the account's rights, [studies] and [series]; if they are gone for good, "
+        "register the cohort anew",
+        code=E_SOURCE_UNREADABLE,
+    )
+
+
 def _require_same_instance(path: Path, address: InstanceAddress) -> None:
     """A server may send anything; what it sent must be what was asked for."""
     header = read_header(path, ["SOPInstanceUID", "SeriesInstanceUID"])
@@ -195,9 +212,14 @@ class _Walk:
         index: DicomIndex,
         scan: IndexScan,
         progress: Progress | None,
+        *,
+        thorough: bool,
     ) -> None:
         self.num_seen = 0
         self.num_read = 0
+        self.found_any = False
+        self._thorough = thorough
+        self._num_changed = 0
         self._num_failures = 0
         self._client, self._settings = client, settings
         self._index, self._scan, self._progress = index, scan, progress
@@ -206,6 +228,14 @@ class _Walk:
         """Say how far it is."""
         if self._progress is not None:
             self._progress(ScanProgress(self.num_seen, self.num_read, 0))
+
+    def tell_changes(self) -> None:
+        """Say in the log how much is another than before: names and places of none."""
+        if self._num_changed:
+            _log.warning(
+                "scan: %d instances of the server are not what was indexed: they are decoded anew",
+                self._num_changed,
+            )
 
     def all_studies(self) -> None:
         """Walk over everything that matches."""
@@ -235,7 +265,9 @@ class _Walk:
         try:
             locators = _instances_of(self._client, study_uid, series_uid)
             self.num_seen += len(locators)
-            self._read_headers(path, [one for one in locators if not self._is_known(one, study)])
+            self.found_any |= bool(locators)
+            wanted = [one for one in locators if self._thorough or not self._is_known(one, study)]
+            self._read_headers(path, wanted)
         except DicomWebError as error:
             self._note(path, "series", series_uid, error)
             self._keep_known((series_uid,))
@@ -281,8 +313,13 @@ class _Walk:
             if error.code not in _OF_ONE:
                 raise
             code = error.code
-        if locator in missing:
+        if locator not in missing:
+            return
+        known = self._index.at(locator) if self._thorough else None
+        if known is None:
             self._scan.add_problem(locator, NEVER_KNOWN, 0, code)
+        else:  # that it cannot be compared now does not mean it went
+            self._scan.is_known(locator, known.size_bytes, known.modified_ns)
 
     def _add_all(self, path: str, headers: Iterable[JsonDataset], missing: dict[str, None]) -> None:
         """Add what was asked for; anything else that a server sends is passed over."""
@@ -304,6 +341,8 @@ class _Walk:
         except UnusableCaseError as error:
             self._scan.add_problem(locator, NEVER_KNOWN, 0, error.code)
         else:
+            known = self._index.at(locator) if self._thorough else None
+            self._num_changed += known is not None and known.modified_ns != facts.modified_ns
             self._scan.add(facts)
 
     def _note(
@@ -311,6 +350,7 @@ class _Walk:
     ) -> None:
         """Keep a problem of one study or series; anything worse, or too many in a row, goes up."""
         self._num_failures += 1
+        self.found_any = True
         if error.code not in _OF_ONE or self._num_failures >= _MAX_FAILURES_IN_A_ROW:
             raise error
         name = pseudonym(self._index.pseudonym_key, kind, uid)

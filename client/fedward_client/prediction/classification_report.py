@@ -10,7 +10,6 @@ from typing import Any
 from fedward_client.dicom.instance_facts import InstanceFacts
 from fedward_client.prediction.network_answer import Classification
 from fedward_client.prediction.result_headers import (
-    MANUFACTURER,
     PRIVATE_SCHEME,
     SERIES_NUMBER,
     STATEMENT,
@@ -43,7 +42,6 @@ def report_of(model: TrainedModel, answer: Classification, images: Sequence[Inst
     from highdicom.sr import ComprehensiveSR
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-    equipment = equipment_of(model)
     headers = source_headers(images)
     return ComprehensiveSR(
         evidence=headers,
@@ -52,10 +50,7 @@ def report_of(model: TrainedModel, answer: Classification, images: Sequence[Inst
         series_number=SERIES_NUMBER,
         sop_instance_uid=generate_uid(),
         instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=equipment.manufacturer_model_name,
-        software_versions=equipment.software_versions,
-        device_serial_number=equipment.device_serial_number,
+        **equipment_of(model).device,
         transfer_syntax_uid=ExplicitVRLittleEndian,
         series_description=STATEMENT,
         is_complete=True,
@@ -107,9 +102,9 @@ def _observer(model: TrainedModel) -> Any:
             observer_type=codes.DCM.Device,
             observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
                 uid=generate_uid(entropy_srcs=["fedward model", model.sha256]),
-                name=equipment.manufacturer_model_name,
+                name=equipment.model,
                 manufacturer_name=equipment.manufacturer,
-                model_name=equipment.manufacturer_model_name,
+                model_name=equipment.model,
                 serial_number=model.sha256,
             ),
         )

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from fedward_client.cohorts.pixel_arrays import channels_first
 from fedward_client.cohorts.source import E_MASK_GEOMETRY, UnusableCaseError
 from fedward_client.dicom.instance_facts import InstanceFacts
+from fedward_client.dicom.resampling import brought_onto
 from fedward_client.dicom.series_layout import layout_of
 from fedward_client.dicom.volume_grid import Grid, grid_of, part_of_grid
 from fedward_client.prediction.network_answer import (
     Classification,
-    Probabilities,
     called_classes,
     class_probabilities,
     segment,
@@ -134,7 +134,7 @@ def _segment_volume(
         mask, mask_grid = segment(model, image), grid
     else:
         mask_grid = layout.grid
-        mask = segment(model, image, lambda share: _interpolated(share, grid, mask_grid))
+        mask = segment(model, image, lambda share: brought_onto(mask_grid, share, grid))
     _, planes = part_of_grid(layout.grid, mask, mask_grid)
     if planes.shape != layout.grid.shape:
         raise UnusableCaseError(E_MASK_GEOMETRY)
@@ -144,21 +144,3 @@ def _segment_volume(
     in_file = np.empty_like(planes)
     in_file[list(layout.frames)] = planes
     return PlacedMask(in_file, layout.slices[:1], voxel_mm3)
-
-
-def _interpolated(share: Probabilities, grid: Grid, onto: Grid) -> Probabilities:
-    """Interpolate linearly at the voxel centres of another grid; its edges keep their values."""
-    import SimpleITK
-
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(share))
-    image.SetSpacing(grid.spacing_mm[::-1])
-    image.SetOrigin(grid.origin_mm)
-    image.SetDirection(grid.direction)
-    resample = SimpleITK.ResampleImageFilter()
-    resample.SetSize(onto.shape[::-1])
-    resample.SetOutputSpacing(onto.spacing_mm[::-1])
-    resample.SetOutputOrigin(onto.origin_mm)
-    resample.SetOutputDirection(onto.direction)
-    resample.SetInterpolator(SimpleITK.sitkLinear)
-    resample.SetUseNearestNeighborExtrapolator(True)
-    return np.asarray(SimpleITK.GetArrayFromImage(resample.Execute(image)), dtype=np.float32)

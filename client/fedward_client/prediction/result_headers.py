@@ -9,11 +9,12 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fedward_client.dicom.bounded_reading import read_header
 from fedward_client.dicom.instance_facts import InstanceFacts
 from fedward_client.prediction.trained_model import TrainedModel
+from fedward_common.dicom_writing.headers import UTF_8, Equipment
 from fedward_common.job.job_file import TaskClass
 
 if TYPE_CHECKING:
@@ -42,18 +43,10 @@ _MAX_MEANING = 64
 _CODE_DIGITS = 16
 
 
-class Equipment(NamedTuple):
-    """How a result names what made it."""
-
-    manufacturer: str
-    manufacturer_model_name: str
-    software_versions: str
-    device_serial_number: str
-
-
 def equipment_of(model: TrainedModel) -> Equipment:
     """Name the model as the device."""
-    return Equipment(MANUFACTURER, model.name, f"fedward {version('fedward')}", model.sha256)
+    software = f"fedward {version('fedward')}"
+    return Equipment(MANUFACTURER, model.name, software, serial_number=model.sha256)
 
 
 def source_headers(images: Sequence[InstanceFacts]) -> list[Any]:
@@ -68,7 +61,7 @@ def source_headers(images: Sequence[InstanceFacts]) -> list[Any]:
     headers = [read_header(Path(one.locator)) for one in images]
     for header in headers:
         header.decode()
-        header.SpecificCharacterSet = "ISO_IR 192"
+        header.SpecificCharacterSet = UTF_8
         for keyword in _MAY_BE_EMPTY:
             if keyword not in header:
                 setattr(header, keyword, "")

@@ -12,6 +12,7 @@ from fedward_client.prediction.result_headers import (
     source_headers,
 )
 from fedward_client.prediction.trained_model import TrainedModel
+from fedward_common.dicom_writing.segmentations import binary_segmentation
 
 
 def segmentation_of(model: TrainedModel, mask: PlacedMask) -> Any:
@@ -28,24 +29,20 @@ def segmentation_of(model: TrainedModel, mask: PlacedMask) -> Any:
         UnusableCaseError: A source's header cannot be read.
         ValueError, AttributeError, TypeError: The headers lack what a segmentation needs.
     """
-    from highdicom.seg import Segmentation, SegmentationTypeValues
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-    return Segmentation(
-        source_images=source_headers(mask.images),
-        pixel_array=mask.planes,
-        segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=_segments_of(model),
+    return binary_segmentation(
+        source_headers(mask.images),
+        mask.planes,
+        _segments_of(model),
+        equipment_of(model),
         series_instance_uid=generate_uid(),
         series_number=SERIES_NUMBER,
         sop_instance_uid=generate_uid(),
-        instance_number=1,
-        **equipment_of(model)._asdict(),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         content_label="RESEARCH",
         content_description=STATEMENT,
         series_description=STATEMENT,
-        omit_empty_frames=bool(mask.planes.any()),
     )
 
 

@@ -2,7 +2,7 @@
 
 import datetime
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -43,13 +43,24 @@ class Study:
 
 @dataclass(frozen=True)
 class Equipment:
-    """The machine that made the images."""
+    """The machine, or the program, that made an object."""
 
     manufacturer: str
     model: str
     software: str = "1.0"
     station: str = ""
     institution: str = ""
+    serial_number: str = "0"
+
+    @property
+    def device(self) -> dict[str, Any]:
+        """Give what highdicom asks of every object's device, by the names of its arguments."""
+        return {
+            "manufacturer": self.manufacturer,
+            "manufacturer_model_name": self.model,
+            "software_versions": self.software,
+            "device_serial_number": self.serial_number,
+        }
 
 
 @dataclass(frozen=True)

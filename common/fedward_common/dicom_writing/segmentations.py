@@ -8,12 +8,12 @@ import copy
 import datetime
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward_common.dicom_writing.headers import UTF_8, Series
+from fedward_common.dicom_writing.headers import UTF_8, Equipment, Series
 from fedward_common.dicom_writing.identifiers import derived_uid
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ def segmentation(
     Raises:
         ValueError: The mask has another shape than its source, or an unknown class.
     """
-    import highdicom
-
     stack = mask[np.newaxis] if mask.ndim == 2 else mask
     num_frames = sum(int(source.get("NumberOfFrames", 1)) for source in sources)
     if stack.shape != (num_frames, int(sources[0].Rows), int(sources[0].Columns)):
@@ -56,30 +54,55 @@ def segmentation(
     moment = datetime.datetime.strptime(study.date + study.time, "%Y%m%d%H%M%S")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote headers
-        seg = highdicom.seg.Segmentation(
-            source_images=[_in_utf_8(sources[0]), *sources[1:]],  # patient and study: the first's
-            pixel_array=stack,
-            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[
-                _segment(number, name) for number, name in enumerate(class_names) if number
-            ],
+        seg = binary_segmentation(
+            [_in_utf_8(sources[0]), *sources[1:]],  # patient and study: the first's
+            stack,
+            [_segment(number, name) for number, name in enumerate(class_names) if number],
+            series.equipment,
             series_instance_uid=series.series_uid,
             series_number=series.number,
             sop_instance_uid=sop_uid,
-            instance_number=1,
-            manufacturer=series.equipment.manufacturer,
-            manufacturer_model_name=series.equipment.model,
-            software_versions=series.equipment.software,
-            device_serial_number="0",
             content_label="MASK",
             content_creator_name="",
             series_description=series.description or None,
             content_date=moment.date(),
             content_time=moment.time(),
-            omit_empty_frames=bool(stack.any()),
         )
     _without_clock_and_chance(seg, moment, sop_uid)
     return seg
+
+
+def binary_segmentation(
+    sources: Sequence["Dataset"],
+    planes: NDArray[np.uint8],
+    segments: Sequence["SegmentDescription"],
+    equipment: Equipment,
+    **attributes: Any,
+) -> "Dataset":
+    """Give a SEG with one binary segment for each class; planes without any are left out of it.
+
+    Args:
+        sources: The images, or one multi-frame image; pixels are not looked at.
+        planes: Segment numbers, shape (planes, rows, columns), in the sources' order.
+        segments: One for each number.
+        equipment: What made it.
+        **attributes: Further ones, as highdicom names them: its series and itself at least.
+
+    Raises:
+        ValueError, AttributeError, TypeError: The headers lack what a segmentation needs.
+    """
+    from highdicom.seg import Segmentation, SegmentationTypeValues
+
+    return Segmentation(
+        source_images=sources,
+        pixel_array=planes,
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=segments,
+        instance_number=1,
+        omit_empty_frames=bool(planes.any()),  # a SEG has a frame at least
+        **equipment.device,
+        **attributes,
+    )
 
 
 def _in_utf_8(source: "Dataset") -> "Dataset":

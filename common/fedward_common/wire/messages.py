@@ -20,6 +20,7 @@ PROTOCOL_VERSION = 1
 WEIGHTS = "weights"
 EVALUATED_WEIGHTS = "evaluated-weights"
 UPDATE = "update"
+SHARES = "shares"
 SUMS = "sums"
 
 
@@ -52,7 +53,10 @@ class TrainRound:
 
 @dataclass(frozen=True)
 class TrainReply:
-    """Beside it: `update` (float32, one value a parameter), and `sums` where asked for."""
+    """Beside it: `update` (float32, one value a parameter), and `sums` where asked for.
+
+    With the joint mechanism `shares` instead of `update`: int64, numbers of the ring by their bits.
+    """
 
     local_steps: int
 

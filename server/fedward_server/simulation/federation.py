@@ -18,6 +18,7 @@ from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.errors import ConfigurationError
 from fedward_common.identities import COORDINATOR, SiteId
 from fedward_common.job.job_file import Job
+from fedward_common.privacy.joint_constants import joint_constants_of
 from fedward_common.wire.manifest import encode_manifest, make_manifest
 from fedward_server.coordinator.observer import RunObserver, observed_by
 from fedward_server.coordinator.run_journal import ENTRIES_FILE, FileRunJournal, RunHistory, replay
@@ -81,6 +82,7 @@ def set_up(federation: Federation) -> RunSetup:
 
     Raises:
         ConfigurationError: The folder holds a run of another job, seed or sites.
+        PrivacyError: The joint mechanism cannot be had with the job's numbers.
     """
     if has_run(federation.folder):
         setup = read_run_setup(federation.folder, federation.key_file)
@@ -94,6 +96,9 @@ def set_up(federation: Federation) -> RunSetup:
     from fedward_server.simulation.initial_weights import initial_weights_of
 
     weights, spec = initial_weights_of(federation.job, federation.seed)
+    if federation.job.privacy.mechanism == "joint":  # refused now, if at all
+        num_sites = len(federation.training_sites)
+        joint_constants_of(federation.job, num_sites, spec.num_parameters)
     digest = write_initial_weights(federation.folder, weights)
     manifest = make_manifest(
         federation.job,

@@ -21,7 +21,7 @@ from fedward_client.cohorts.registered.snapshot import (
 )
 from fedward_client.cohorts.source import UnusableCaseError
 from fedward_client.dicom.decode_pool import DecodePool
-from fedward_client.dicom.decoded import Decoded
+from fedward_client.dicom.decoded import Decoded, InstanceName
 from fedward_client.pseudonyms import pseudonym
 from fedward_common.errors import CohortError
 
@@ -67,6 +67,7 @@ class Hospital:
     num_fetched: int = 0
     most_allowed: int = 1000
     on_decode: Callable[[str], None] | None = None
+    key: bytes = KEY
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,7 @@ class Hospital:
         state = state_of(self.folder, f"SECRET-mask-{number}.npy")
         mask = MaskReference("picture", (state,), str(self.folder.resolve()))
         fields: dict[str, Any] = {
-            "case_id": pseudonym(KEY, "case", str(number)),
+            "case_id": pseudonym(self.key, "case", str(number)),
             "patient": f"SECRET-{number}",
             "kind": "image",
             "files": (state_of(self.folder, f"SECRET-{number}.npy"),),
@@ -114,7 +115,7 @@ class Hospital:
 
     # -- the store ---------------------------------------------------------------------------------
 
-    def scan(self, index: Any, progress: Any = None) -> Any:
+    def scan(self, index: Any, progress: Any = None, *, thorough: bool = False) -> Any:
         raise NotImplementedError
 
     @contextmanager
@@ -146,7 +147,9 @@ class Hospital:
         if self.on_decode is not None:
             self.on_decode(path)
         try:
-            return Decoded(np.load(path, allow_pickle=False), {"spacing_mm": [1.0, 0.5]})
+            array = np.load(path, allow_pickle=False)
+            name = InstanceName(Path(path).stem.rpartition("-")[2], "series")
+            return Decoded(array, {"spacing_mm": [1.0, 0.5]}, (name,))
         except ValueError:
             return UnusableCaseError("E_IMAGE_UNREADABLE")
 

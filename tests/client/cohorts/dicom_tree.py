@@ -1,5 +1,6 @@
 """Folders of tiny DICOM files, and all that an index says of them."""
 
+import os
 import sqlite3
 from functools import cache
 from pathlib import Path
@@ -86,3 +87,17 @@ def everything(index_file: Path) -> dict[str, Any]:
     listed["headers"] = connection.execute("SELECT count(*) FROM headers").fetchone()[0]
     connection.close()
     return listed
+
+
+CUT = instance_bytes("1.66")[:200]
+
+
+def fill(folder: Path, number: int = 6) -> None:
+    for n in range(number):
+        write(folder, f"p{n % 2}/s{n % 3}/{n}.dcm", instance_bytes(f"1.9.{n}", f"1.2.{n % 3}"))
+    write(folder, "notes.txt", b"no DICOM")
+    write(folder, "p0/cut", CUT)
+
+
+def touch(path: Path, modified_ns: int) -> None:
+    os.utime(path, ns=(modified_ns, modified_ns))

@@ -64,9 +64,32 @@ def test_a_missing_column_is_named_and_no_cell_of_line_1_is(tmp_path: Path) -> N
     with pytest.raises(ConfigurationError) as raised:
         manifest_of(tmp_path, "Schmidt^Anna,Schmidt^Anna\n")
     assert "Schmidt" not in str(raised.value) + raised.value.hint
-    with pytest.raises(ConfigurationError) as raised:
-        manifest_of(tmp_path, "file;label\na;0\n").require_column("file", "images")
-    assert "commas" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("file;label\r\na;0\r\n", ("file", "label")),
+        ("file\tlabel\na\t0\n", ("file", "label")),
+        ('file;"a, b, c";label\na;1,5;0\n', ("file", "a, b, c", "label")),
+        ('"a;""b;c",file,label\n1,2,3\n', ('a;"b;c', "file", "label")),
+        ('"two\nlines";file\na;b\n', ("two\nlines", "file")),
+        ("file,label\na;b;c,0\n", ("file", "label")),
+        ("file,a;b\nx,0\n", ("file", "a;b")),
+        ("file\na\n", ("file",)),
+    ],
+)
+def test_the_header_line_alone_decides_what_separates_the_columns(
+    content: str, columns: tuple[str, ...], tmp_path: Path
+) -> None:
+    found = manifest_of(tmp_path, content)
+    assert found.columns == columns
+    assert len(found.rows) == 1
+
+
+def test_a_line_with_another_separator_than_the_header_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="line 3: 1 cells"):
+        manifest_of(tmp_path, "file;label\na;0\nb,1\n")
 
 
 def test_a_pipe_is_no_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import resource
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -18,7 +19,7 @@ OPERATIONS = {
     for name in (
         "sound", "abort", "segfault", "spin", "hang", "fill", "leave", "too_much", "no_numbers",
         "no_array", "chatter", "write_file", "quote", "refuse", "limits", "environment", "leak",
-        "spoilt",
+        "spoilt", "killed_once",
     )
 } | {"missing": "tests.client.dicom.no_such_module:nothing"}  # fmt: skip
 
@@ -66,6 +67,14 @@ def spoilt() -> Decoded:
     if len(_kept) > 1:
         os.abort()
     return Decoded(np.ones(1), {"pid": os.getpid()})
+
+
+def killed_once(path: str) -> Decoded:
+    """Is killed by the system, and not when it is asked again: the file is the sign."""
+    if Path(path).exists():
+        Path(path).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return sound(1)
 
 
 def leave() -> Decoded:

@@ -17,7 +17,11 @@ Contour = NDArray[np.float64]  # (points, 3), mm
 
 
 def made_seg(
-    images: Sequence[Dataset], mask: NDArray[Any], kind: str = "BINARY", **options: Any
+    images: Sequence[Dataset],
+    mask: NDArray[Any],
+    kind: str = "BINARY",
+    labels: Mapping[int, str] | None = None,
+    **options: Any,
 ) -> Segmentation:
     """Make a SEG with highdicom.
 
@@ -25,6 +29,7 @@ def made_seg(
         images: Slices, or one image.
         mask: Shape (slices, rows, columns) of segment numbers, or with a last axis of segments.
         kind: SegmentationType.
+        labels: SegmentLabel by number.
         **options: Passed on.
     """
     count = mask.shape[3] if mask.ndim == 4 else int(max(1, mask.max()))
@@ -32,7 +37,9 @@ def made_seg(
         source_images=list(images),
         pixel_array=mask,
         segmentation_type=kind,
-        segment_descriptions=[_description(number + 1) for number in range(count)],
+        segment_descriptions=[
+            _description(number + 1, (labels or {}).get(number + 1)) for number in range(count)
+        ],
         series_instance_uid=generate_uid(),
         series_number=2,
         sop_instance_uid=generate_uid(),
@@ -45,10 +52,10 @@ def made_seg(
     )
 
 
-def _description(number: int) -> SegmentDescription:
+def _description(number: int, label: str | None) -> SegmentDescription:
     return SegmentDescription(
         segment_number=number,
-        segment_label=f"segment {number}",
+        segment_label=label or f"segment {number}",
         segmented_property_category=codes.SCT.Tissue,
         segmented_property_type=codes.SCT.Lung,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
@@ -59,8 +66,9 @@ def made_rtstruct(
     images: Sequence[Dataset],
     contours: Mapping[int, Sequence[Contour]],
     geometric_type: str = "CLOSED_PLANAR",
+    names: Mapping[int, str] | None = None,
 ) -> FileDataset:
-    """Make a structure set whose ROIs have the contours given, by ROI number."""
+    """Make a structure set whose ROIs have the contours given, and names, by ROI number."""
     dataset = made.empty_instance(RTStructureSetStorage)
     dataset.Modality = "RTSTRUCT"
     dataset.StructureSetLabel = "made"
@@ -69,7 +77,8 @@ def made_rtstruct(
     dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
     for number, several in contours.items():
         roi, drawn = Dataset(), Dataset()
-        roi.ROINumber, roi.ROIName, roi.ReferencedFrameOfReferenceUID = number, "roi", frame
+        roi.ROINumber, roi.ROIName = number, (names or {}).get(number, "roi")
+        roi.ReferencedFrameOfReferenceUID = frame
         roi.ROIGenerationAlgorithm = "MANUAL"
         drawn.ReferencedROINumber = number
         drawn.ContourSequence = [_contour(points, geometric_type) for points in several]

@@ -111,6 +111,17 @@ def test_a_worker_spoilt_by_one_file_costs_no_other(pool: DecodePool) -> None:
         pool.run("leak")
 
 
+@pytest.mark.parametrize("orders_before", [0, 1])
+def test_a_worker_that_the_system_killed_costs_no_file(tmp_path: Path, orders_before: int) -> None:
+    sign = tmp_path / "sign"
+    sign.touch()
+    with DecodePool(limits=LIMITS, operations=FAULTS) as fresh:
+        for number in range(orders_before):
+            fresh.run("sound", number=number)
+        assert fresh.run("killed_once", path=str(sign)).facts["number"] == 1
+    assert not sign.exists()
+
+
 def test_workers_write_no_files_no_dumps_and_hold_what_they_may(
     pool: DecodePool, tmp_path: Path
 ) -> None:

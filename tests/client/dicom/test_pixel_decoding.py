@@ -1,4 +1,5 @@
-import io
+"""Pixels and the values they mean: rescale, tables, padding, colours, frames."""
+
 from pathlib import Path
 from typing import Any
 
@@ -6,15 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
-from pydicom.pixels import apply_voi_lut, apply_windowing
 from tests.client.cohorts.small_cohorts import dicom_bytes
 from tests.client.dicom.made_files import (
     BIG_ENDIAN,
     DEFLATED,
     IMPLICIT,
-    JPEG,
     JPEG_2000,
     JPEG_LS,
     RLE,
@@ -22,42 +19,13 @@ from tests.client.dicom.made_files import (
     gradient,
     recoded,
 )
+from tests.client.dicom.made_pixels import STORED, code_of, item, made, multi_frame, words
 
-from fedward_client.cohorts.source import UnusableCaseError
 from fedward_client.dicom.bounded_reading import read_instance
 from fedward_client.dicom.codestream_size import codestream_size
 from fedward_client.dicom.frame_values import Rescale, rescaled
 from fedward_client.dicom.image_decoding import decode_image
-from fedward_client.dicom.picture_values import Window, window_of, windowed
 from fedward_client.dicom.pixel_decoding import image_values, stored_pixels
-
-STORED = np.array([[0, 10], [20, 250]], dtype=np.uint8)
-
-
-def made(array: NDArray[Any] = STORED, **elements: Any) -> Any:
-    return dcmread(io.BytesIO(dicom_bytes(array, **elements)))
-
-
-def code_of(dataset: Any, frame: int | None = None) -> str:
-    with pytest.raises(UnusableCaseError) as raised:
-        image_values(dataset, frame)
-    return raised.value.code
-
-
-def item(**elements: Any) -> Dataset:
-    built = Dataset()
-    for keyword, value in elements.items():
-        setattr(built, keyword, value)
-    return built
-
-
-def words(*numbers: int) -> bytes:
-    return np.array(numbers, dtype="<u2").tobytes()
-
-
-def multi_frame(frames: NDArray[Any], **elements: Any) -> Any:
-    flat = frames.reshape(-1, frames.shape[-1])
-    return made(flat, Rows=frames.shape[1], NumberOfFrames=len(frames), **elements)
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, BIG_ENDIAN, DEFLATED, RLE, JPEG_LS, JPEG_2000])
@@ -245,138 +213,6 @@ def test_single_bits_are_unpacked() -> None:
     np.testing.assert_array_equal(
         image_values(dataset), [[1, 0, 1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1]]
     )
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_pixels_that_are_no_numbers_are_refused(value: float) -> None:
-    dataset = made(np.zeros((2, 2), np.uint32))
-    floats = np.array([[0.5, 1], [2, 3]], np.float32)
-    del dataset.PixelData
-    dataset.FloatPixelData = floats.tobytes()
-    np.testing.assert_array_equal(image_values(dataset), floats)
-    floats[0, 0] = value
-    dataset.FloatPixelData = floats.tobytes()
-    assert code_of(dataset) == "E_NON_FINITE_PIXELS"
-
-
-@pytest.mark.parametrize(
-    ("elements", "code"),
-    [
-        ({"BitsAllocated": 7, "BitsStored": 7}, "E_PIXEL_FORMAT"),
-        ({"BitsAllocated": 12}, "E_PIXEL_FORMAT"),
-        ({"BitsAllocated": 0}, "E_PIXEL_FORMAT"),
-        ({"BitsStored": 99}, "E_PIXEL_FORMAT"),
-        ({"Rows": 0}, "E_PIXEL_FORMAT"),
-        ({"Rows": [2, 2]}, "E_PIXEL_FORMAT"),
-        ({"Rows": 65535}, "E_IMAGE_UNREADABLE"),
-        ({"Rows": 65535, "Columns": 65535}, "E_IMAGE_TOO_LARGE"),
-        ({"NumberOfFrames": 2**31 - 1}, "E_IMAGE_TOO_LARGE"),
-        ({"NumberOfFrames": 0}, "E_PIXEL_FORMAT"),
-        ({"NumberOfFrames": -1}, "E_PIXEL_FORMAT"),
-        ({"SamplesPerPixel": 2}, "E_PIXEL_FORMAT"),
-        ({"SamplesPerPixel": 3}, "E_PIXEL_FORMAT"),
-        ({"PhotometricInterpretation": "SECRETNAME"}, "E_PIXEL_FORMAT"),
-        ({"PhotometricInterpretation": "RGB"}, "E_PIXEL_FORMAT"),
-        ({"PixelData": b""}, "E_NO_PIXEL_DATA"),
-        ({"PixelData": b"ab"}, "E_IMAGE_UNREADABLE"),
-    ],
-)
-def test_what_no_image_can_have_is_refused_before_anything_is_allocated(
-    elements: dict[str, Any], code: str
-) -> None:
-    dataset = made()
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    assert code_of(dataset) == code
-
-
-def test_one_frame_of_2_to_the_31_is_refused_too() -> None:
-    dataset = made()
-    dataset.NumberOfFrames = 2**31 - 1
-    assert code_of(dataset, 0) == "E_IMAGE_UNREADABLE"
-
-
-@pytest.mark.parametrize("syntax", [JPEG_LS, RLE, JPEG_2000])
-@pytest.mark.parametrize("num_frames", [2, 2**31 - 1])
-def test_compressed_frames_that_are_not_there_are_refused(syntax: str, num_frames: int) -> None:
-    dataset = dcmread(io.BytesIO(recoded(dicom_bytes(gradient("uint8")), syntax)))
-    dataset.NumberOfFrames = num_frames
-    assert code_of(dataset) in ("E_IMAGE_UNREADABLE", "E_IMAGE_TOO_LARGE")
-
-
-def test_a_missing_or_unknown_transfer_syntax_is_refused() -> None:
-    dataset = made()
-    dataset.file_meta.TransferSyntaxUID = "1.2.3"
-    assert code_of(dataset) == "E_TRANSFER_SYNTAX"
-    del dataset.file_meta.TransferSyntaxUID
-    assert code_of(dataset) == "E_TRANSFER_SYNTAX"
-
-
-def test_no_pixels_at_all() -> None:
-    dataset = made()
-    del dataset.PixelData
-    assert code_of(dataset) == "E_NO_PIXEL_DATA"
-
-
-@pytest.mark.parametrize("syntax", [JPEG, JPEG_LS, JPEG_2000, RLE])
-@pytest.mark.parametrize("size", [(32, 64), (64, 32), (65535, 1)])
-def test_a_frame_of_another_size_than_the_header_says_is_unreadable(
-    syntax: str, size: tuple[int, int]
-) -> None:
-    dataset = dcmread(io.BytesIO(recoded(dicom_bytes(gradient("uint8")), syntax)))
-    assert image_values(dataset).shape == (32, 32)
-    dataset.Rows, dataset.Columns = size
-    assert code_of(dataset) == "E_IMAGE_UNREADABLE"
-
-
-def test_an_image_of_another_shape_is_unreadable_where_its_stream_says_so() -> None:
-    for syntax in (JPEG, JPEG_LS, JPEG_2000):
-        dataset = dcmread(io.BytesIO(recoded(dicom_bytes(gradient("uint8")), syntax)))
-        for size in ((16, 64), (16, 32)):
-            dataset.Rows, dataset.Columns = size
-            assert code_of(dataset) == "E_IMAGE_UNREADABLE"
-
-
-@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
-@given(center=st.floats(-2000, 2000), width=st.floats(1.5, 4000))
-def test_windows_are_those_of_pydicom(function: Any, center: float, width: float) -> None:
-    dataset = made(gradient("int16"), VOILUTFunction=function)
-    dataset.WindowCenter, dataset.WindowWidth = round(center, 3), round(width, 3)
-    window = window_of(dataset)
-    assert window is not None
-    theirs = apply_windowing(gradient("int16"), dataset)
-    low, high = -32768, 32767
-    np.testing.assert_allclose(
-        windowed(gradient("int16"), window), (theirs - low) / (high - low), atol=1e-5
-    )
-
-
-def test_a_voi_table_is_that_of_pydicom() -> None:
-    table = item(LUTDescriptor=[200, 20, 8], LUTData=words(*range(55, 255)))
-    dataset = made(gradient("uint8", 16), VOILUTSequence=[table])
-    theirs = apply_voi_lut(gradient("uint8", 16), dataset)
-    found = image_values(dataset, apply_voi=True)
-    np.testing.assert_allclose(found, theirs / 255, atol=1e-6)
-
-
-def test_a_picture_is_dark_to_bright_and_windows_come_before_inversion() -> None:
-    elements: dict[str, Any] = {"WindowCenter": ["100.5", "7"], "WindowWidth": ["101", "8"]}
-    shown = image_values(made(**elements), apply_voi=True)
-    np.testing.assert_allclose(shown, [[0, 0], [0, 1]], atol=1e-6)
-    inverse = made(PhotometricInterpretation="MONOCHROME1", **elements)
-    np.testing.assert_allclose(image_values(inverse, apply_voi=True), 1 - shown, atol=1e-6)
-
-
-@pytest.mark.parametrize("width", ["0", "-5", "nan", "", "0.5"])
-def test_a_window_that_cannot_be_used_gives_way_to_the_whole_range(width: str) -> None:
-    dataset = made(WindowCenter="100", WindowWidth=width)
-    assert window_of(dataset) is None
-    np.testing.assert_allclose(image_values(dataset, apply_voi=True), STORED / np.float32(250))
-
-
-def test_a_window_of_no_width_is_a_step() -> None:
-    found = windowed(STORED, Window(center=10.5, width=1))
-    np.testing.assert_array_equal(found, [[0, 0], [1, 1]])
 
 
 def test_the_operation_gives_spacing_and_stored_values(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_fractions_are_refused_but_not_what_is_wholly_in_or_out(tmp_path: Path) 
     slices = made.made_slices(made.voxels())
     paths = made.written(tmp_path / "ct", slices)
     whole = (segments() == 1).astype(np.float32)
-    options = {"fractional_type": "PROBABILITY", "max_fractional_value": 200}
+    options: dict[str, Any] = {"fractional_type": "PROBABILITY", "max_fractional_value": 200}
     seg = saved(tmp_path, made_seg(slices, whole, "FRACTIONAL", **options))
     np.testing.assert_array_equal(decode_seg_mask(seg, paths).array, whole)
     seg = saved(tmp_path, made_seg(slices, whole * 0.5, "FRACTIONAL", **options))

@@ -1,7 +1,7 @@
 import pytest
 from tests.common.dicom_writing.made_datasets import grey, made_series, read_back
 
-from fedward_common.dicom_writing.headers import Patient, age_in_years
+from fedward_common.dicom_writing.headers import Equipment, Patient, age_in_years
 from fedward_common.dicom_writing.identifiers import derived_uid
 from fedward_common.dicom_writing.images import xray_image
 
@@ -42,3 +42,12 @@ def test_the_age_stands_in_the_header_only_where_the_birth_date_does() -> None:
     assert "PatientAge" not in ds
     assert xray_image(made_series(), derived_uid(1), grey(4, 4)).PatientAge in ("061Y", "062Y")
     assert "0001" not in repr(without) + repr(made_series().patient)
+
+
+def test_a_device_is_named_as_highdicom_asks_for_it() -> None:
+    assert Equipment("Maker", "Model", "2", serial_number="abc").device == {
+        "manufacturer": "Maker",
+        "manufacturer_model_name": "Model",
+        "software_versions": "2",
+        "device_serial_number": "abc",
+    }

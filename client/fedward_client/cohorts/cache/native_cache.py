@@ -20,7 +20,6 @@ The quota is of arrays and job views together. Before it is passed, what nobody 
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import io
@@ -45,6 +44,7 @@ from fedward_client.cohorts.cache.native_index import (
 from fedward_client.site_home import SiteHome
 from fedward_common.atomic_files import full_disk_named, write_all
 from fedward_common.errors import CohortError, ConfigurationError, CorruptFileError
+from fedward_common.file_lock import held_lock
 from fedward_common.settings import read_toml
 
 if TYPE_CHECKING:
@@ -86,11 +86,18 @@ class NativeCache:
         folder: Made if missing, for its owner alone.
         quota_bytes: All arrays and what surrounds them take no more together.
         surroundings: None where there is nothing but arrays, all of them needed.
+        pseudonym_key: Of the site, with which case ids are made of instances; None where cases are
+            not named by what is in their files, which is then not compared.
     """
 
     def __init__(
-        self, folder: Path, quota_bytes: int, surroundings: Surroundings | None = None
+        self,
+        folder: Path,
+        quota_bytes: int,
+        surroundings: Surroundings | None = None,
+        pseudonym_key: bytes | None = None,
     ) -> None:
+        self.pseudonym_key = pseudonym_key
         self._folder = folder
         self._quota_bytes = quota_bytes
         self._surroundings = surroundings
@@ -154,8 +161,7 @@ class NativeCache:
         with contextlib.ExitStack() as stack:
             if not self._writers:
                 with full_disk_named(self._folder):
-                    file = stack.enter_context((self._folder / ".lock").open("wb"))
-                fcntl.flock(file, fcntl.LOCK_EX)
+                    stack.enter_context(held_lock(self._folder / ".lock"))
                 self._index.refresh()
                 self._count_others()
             self._writers += 1
@@ -258,7 +264,7 @@ class NativeCache:
                 f"the cache holds {self.used_bytes} bytes of decoded images and "
                 f"{self._others_bytes} of job views, and needs {num_bytes} more; "
                 f"{self._quota_bytes} are allowed",
-                hint="raise cache_quota_gigabytes, or delete what is no longer needed",
+                hint="raise cache_quota_gigabytes, or remove a cohort",
                 code=E_CACHE_FULL,
             )
 
@@ -311,7 +317,9 @@ def open_native_cache(home: SiteHome) -> NativeCache:
         )
     from fedward_client.cohorts.cache.site_room import SiteRoom
 
-    return NativeCache(home.cache / "native", int(quota * 1e9), SiteRoom(home))
+    return NativeCache(
+        home.cache / "native", int(quota * 1e9), SiteRoom(home), home.pseudonym_key()
+    )
 
 
 @contextlib.contextmanager

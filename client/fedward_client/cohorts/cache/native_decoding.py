@@ -2,7 +2,9 @@
 
 Batches of cases are decoded under the cache's lock, so several builders share the work and a kill
 costs one batch at most. One bad file is one code. Files that are not as they were indexed are not
-decoded: their snapshot does not mean them.
+decoded: their snapshot does not mean them. Size and time may stay while the content goes, so what
+the decoder read must also be the instance or the series that the case is named by; before that is
+known nothing enters the cache.
 """
 
 import hashlib
@@ -26,6 +28,7 @@ from fedward_client.cohorts.source import (
     E_MASK_UNREADABLE,
     UnusableCaseError,
 )
+from fedward_client.pseudonyms import pseudonym
 from fedward_common.errors import CohortError
 
 if TYPE_CHECKING:
@@ -208,6 +211,7 @@ class _Order:
         if isinstance(answer, UnusableCaseError):
             raise answer
         _require_unchanged(self.files)
+        _require_same_identity(self.case, answer, cache.pseudonym_key)
         array = answer.array.astype(np.uint8) if answer.array.dtype.kind == "b" else answer.array
         if array.dtype.kind not in "uif" or array.size == 0:
             unreadable = E_IMAGE_UNREADABLE if self.role == "image" else E_MASK_UNREADABLE
@@ -217,9 +221,9 @@ class _Order:
 
 
 def _require_unchanged(files: Sequence[tuple[Path, FileState]]) -> None:
-    """Check that files are those that were indexed; a server's have no time."""
+    """Check that files are those that were indexed; a server tells no size."""
     for path, state in files:
-        if not state.modified_ns:
+        if not state.size_bytes:
             continue
         try:
             status = path.stat()
@@ -227,6 +231,22 @@ def _require_unchanged(files: Sequence[tuple[Path, FileState]]) -> None:
             raise UnusableCaseError(E_FILE_NOT_FOUND) from None
         if (status.st_size, status.st_mtime_ns) != (state.size_bytes, state.modified_ns):
             raise UnusableCaseError(E_FILE_CHANGED)
+
+
+def _require_same_identity(case: SnapshotCase, answer: "Decoded", key: bytes | None) -> None:
+    """Check that a case's id stands for what was read: another file may have its size and time."""
+    if key is None:
+        return
+    series = {one.series_instance_uid for one in answer.read_from}
+    names = {one.sop_instance_uid for one in answer.read_from}
+    if len(names) > 1:  # of several files none stands for all
+        names = series
+    elif case.kind == "series":
+        names |= series
+    if case.frame is not None:
+        names = {f"{name}#{case.frame}" for name in names}
+    if len(series) != 1 or case.case_id not in {pseudonym(key, "case", name) for name in names}:
+        raise UnusableCaseError(E_FILE_CHANGED)
 
 
 class _Lease:
@@ -311,7 +331,13 @@ def _asked(
 ) -> tuple[str, dict[str, Any]]:
     """Give the pool's operation and its arguments."""
     if role == "mask" and case.mask is not None:
-        arguments = {"mask": str(masks[0]), "paths": [str(p) for p in images], "frame": case.frame}
+        arguments: dict[str, Any] = {
+            "mask": str(masks[0]),
+            "paths": [str(path) for path in images],
+            "frame": case.frame,
+        }
+        if case.mask.meanings:
+            arguments["meanings"] = dict(case.mask.meanings)
         return _MASK_OPERATIONS[case.mask.kind], arguments
     if case.kind == "series":
         return "series", {"paths": [str(path) for path in images]}

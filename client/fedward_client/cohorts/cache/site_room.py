@@ -20,6 +20,7 @@ from fedward_client.cohorts.registered.snapshot_store import read_snapshot
 from fedward_client.cohorts.views.view_folders import (
     INDEX_FILE,
     bytes_of_views,
+    ordered_fingerprint,
     remove_view,
     sweep_views,
     view_folders,
@@ -92,7 +93,9 @@ class SiteRoom:
         excluded = frozenset(map(bytes.fromhex, excluded_patients(self.home)))
         num_views = 0
         for folder in view_folders(self.home.cache):
-            needed = folder.name in in_use or _is_of(folder, snapshots)
+            # one that lacks cases is kept for its runs alone: the next may have them again
+            is_whole = ordered_fingerprint(folder) == folder.name
+            needed = folder.name in in_use or (is_whole and _is_of(folder, snapshots))
             if not needed or _has_case_of(folder, excluded):
                 num_views += remove_view(folder)
         return num_views

@@ -45,11 +45,18 @@ class FolderStore:
     folder: Path
     progress_every: int = 50
 
-    def scan(self, index: DicomIndex, progress: Progress | None = None) -> ScanSummary:
+    def scan(
+        self,
+        index: DicomIndex,
+        progress: Progress | None = None,
+        *,
+        thorough: bool = False,  # a folder always tells what changed
+    ) -> ScanSummary:
         """Keep `InstanceStore.scan`.
 
-        A file that changes while it is read is `E_FILE_CHANGED` until the next scan. A folder in
-        which nothing lies any more counts as one that is not mounted.
+        A file that changes while it is read is `E_FILE_CHANGED` until the next scan. A file in
+        another's place is read though it has its size and time. A folder in which nothing lies any
+        more counts as one that is not mounted.
         """
         folder = folder_of(str(self.folder), "DICOM files")
         _require_listable(folder)
@@ -65,14 +72,11 @@ class FolderStore:
             _compare_twins(scan, folder)
             removed = scan.finish()
         walk.report()
-        counts = index.counts()
-        return ScanSummary(
+        return ScanSummary.of(
+            index,
             files_seen=walk.files_seen,
             files_read=walk.files_read,
             files_removed=removed,
-            instances=counts.instances,
-            problems=counts.problems,
-            not_dicom=counts.not_dicom,
         )
 
     @contextlib.contextmanager
@@ -105,9 +109,10 @@ class _Walk:
         if isinstance(found, FoundProblem):
             self._scan.add_problem(found.locator, NEVER_KNOWN, 0, found.code)
         else:
-            size, modified = found.size_bytes, found.modified_ns
-            self._bytes_seen += size
-            if not self._scan.is_known(found.locator, size, modified):
+            self._bytes_seen += found.size_bytes
+            if not self._scan.is_known(
+                found.locator, found.size_bytes, found.modified_ns, found.changed_ns
+            ):
                 self.files_read += 1
                 _read_into(self._scan, found, self._pseudonym_key)
         if self.files_seen % self._every == 0:
@@ -134,14 +139,15 @@ def _read_into(scan: IndexScan, found: FoundFile, pseudonym_key: bytes) -> None:
                 modified,
                 pseudonym_key,
                 has_pixels=header.has_pixels,
-            )
+            ),
+            found.changed_ns,
         )
     except UnusableCaseError as error:
         if error.code == E_FILE_NOT_FOUND:  # since it was listed; the end of the scan removes it
             return
         if error.code in PASSING_CODES:  # the next scan tries again
             size = NEVER_KNOWN
-        scan.add_problem(found.locator, size, modified, error.code)
+        scan.add_problem(found.locator, size, modified, error.code, found.changed_ns)
 
 
 def _compare_twins(scan: IndexScan, folder: Path) -> None:

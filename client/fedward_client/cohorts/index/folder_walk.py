@@ -21,12 +21,17 @@ _BLOCK = 10_000
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A regular file; `path` is where its bytes are, after links."""
+    """A regular file; `path` is where its bytes are, after links.
+
+    Args:
+        changed_ns: When anything of it last changed, which no program can set back.
+    """
 
     locator: str = field(repr=False)
     path: str = field(repr=False)
     size_bytes: int
     modified_ns: int
+    changed_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +96,4 @@ def _found(root: str, entry: os.DirEntry[str], locator: str) -> FoundFile | Foun
         return FoundProblem(locator, E_PATH_ESCAPES)
     if not stat.S_ISREG(status.st_mode):
         return FoundProblem(locator, E_NOT_A_FILE)
-    return FoundFile(locator, path, status.st_size, status.st_mtime_ns)
+    return FoundFile(locator, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -11,7 +11,7 @@ from typing import Any
 
 from fedward_client.dicom.instance_facts import InstanceFacts
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x46574449  # "FWDI"
 
 HEADER_FIELDS: tuple[str, ...] = (
@@ -74,8 +74,8 @@ SCHEMA: tuple[str, ...] = (
     )""",
     f"""CREATE TABLE files (
         id INTEGER PRIMARY KEY, locator BLOB NOT NULL UNIQUE, size_bytes INTEGER NOT NULL,
-        modified_ns INTEGER NOT NULL, scan INTEGER NOT NULL, code TEXT, header_id INTEGER,
-        content_sha256 BLOB, {", ".join(FILE_FIELDS)}
+        modified_ns INTEGER NOT NULL, changed_ns INTEGER NOT NULL, scan INTEGER NOT NULL,
+        code TEXT, header_id INTEGER, content_sha256 BLOB, {", ".join(FILE_FIELDS)}
     )""",
     *(f"CREATE INDEX {on}{' WHERE ' * bool(of)}{of}" for on, of in _INDICES.items()),
 )

@@ -6,8 +6,6 @@ last few hundred headers and nothing else.
 """
 
 import contextlib
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +21,7 @@ from fedward_client.cohorts.index.index_rows import (
 )
 from fedward_client.dicom.instance_facts import InstanceFacts
 from fedward_common.errors import ConfigurationError, LockedError
+from fedward_common.file_lock import held_lock
 
 LAST_WHOLE = "last_whole_scan"
 NEVER_KNOWN = -1  # as a size: the file is looked at again by the next scan
@@ -30,11 +29,12 @@ NEVER_KNOWN = -1  # as a size: the file is looked at again by the next scan
 _BATCH = 500
 _HEADERS_REMEMBERED = 4096
 _SET_FILE = (
-    f"INSERT INTO files (locator, size_bytes, modified_ns, scan, code, header_id,"  # noqa: S608
-    f" content_sha256, {', '.join(FILE_FIELDS)})"
-    f" VALUES (?, ?, ?, ?, ?, ?, NULL{', ?' * len(FILE_FIELDS)})"
+    f"INSERT INTO files (locator, size_bytes, modified_ns, changed_ns, scan, code,"  # noqa: S608
+    f" header_id, content_sha256, {', '.join(FILE_FIELDS)})"
+    f" VALUES (?, ?, ?, ?, ?, ?, ?, NULL{', ?' * len(FILE_FIELDS)})"
     " ON CONFLICT (locator) DO UPDATE SET size_bytes = excluded.size_bytes,"
-    " modified_ns = excluded.modified_ns, scan = excluded.scan, code = excluded.code,"
+    " modified_ns = excluded.modified_ns, changed_ns = excluded.changed_ns,"
+    " scan = excluded.scan, code = excluded.code,"
     " header_id = excluded.header_id, content_sha256 = NULL, "
     + ", ".join(f"{name} = excluded.{name}" for name in FILE_FIELDS)
 )
@@ -64,22 +64,31 @@ class IndexScan:
             self._set_meta("scan")
             self._connection.execute("COMMIT")
 
-    def is_known(self, locator: str, size_bytes: int, modified_ns: int) -> bool:
-        """Say whether a file is in the index as it is, and if so mark it as still there."""
+    def is_known(
+        self, locator: str, size_bytes: int, modified_ns: int, changed_ns: int = 0
+    ) -> bool:
+        """Say whether a file is in the index as it is, and if so mark it as still there.
+
+        Args:
+            locator: Where it lies.
+            size_bytes: Of the file.
+            modified_ns: Of the file; whoever puts another in its place can keep this and the size.
+            changed_ns: Of its entry in the file system, which nobody can keep; 0 where it has none.
+        """
         with named_errors(self._path):
             self._require_transaction()
             changed = self._connection.execute(
                 "UPDATE files SET scan = ? WHERE locator = ? AND size_bytes = ?"
-                " AND modified_ns = ?",
-                (self._number, locator_bytes(locator), size_bytes, modified_ns),
+                " AND modified_ns = ? AND changed_ns = ?",
+                (self._number, locator_bytes(locator), size_bytes, modified_ns, changed_ns),
             )
             known = changed.rowcount > 0
             if known:
                 self._count_write()
             return known
 
-    def add(self, facts: InstanceFacts) -> None:
-        """Add a file, or replace what was known of it."""
+    def add(self, facts: InstanceFacts, changed_ns: int = 0) -> None:
+        """Add a file, or replace what was known of it; `changed_ns` as for `is_known`."""
         with named_errors(self._path):
             self._require_transaction()
             self._connection.execute(
@@ -88,6 +97,7 @@ class IndexScan:
                     locator_bytes(facts.locator),
                     facts.size_bytes,
                     facts.modified_ns,
+                    changed_ns,
                     self._number,
                     None,
                     self._header_id(facts),
@@ -96,13 +106,15 @@ class IndexScan:
             )
             self._count_write()
 
-    def add_problem(self, locator: str, size_bytes: int, modified_ns: int, code: str) -> None:
+    def add_problem(
+        self, locator: str, size_bytes: int, modified_ns: int, code: str, changed_ns: int = 0
+    ) -> None:
         """Add a file that cannot be used; of size `NEVER_KNOWN`, to be tried again next time."""
         nothing = (None,) * len(FILE_FIELDS)
-        values = (locator_bytes(locator), size_bytes, modified_ns, self._number, code, None)
+        place = (locator_bytes(locator), size_bytes, modified_ns, changed_ns)
         with named_errors(self._path):
             self._require_transaction()
-            self._connection.execute(_SET_FILE, (*values, *nothing))
+            self._connection.execute(_SET_FILE, (*place, self._number, code, None, *nothing))
             self._count_write()
 
     def possible_twins(self) -> Iterator[tuple[str, int, int]]:
@@ -221,23 +233,14 @@ def opened_scan(path: Path, connection: sqlite3.Connection) -> Iterator[IndexSca
 def _scan_lock(path: Path) -> Iterator[None]:
     # a file of its own: closing any descriptor of the index would drop SQLite's locks on it
     lock_file = path.with_name(f"{path.name}.scan-lock")
-    try:
-        descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:
-        raise ConfigurationError(
-            f"{lock_file} cannot be opened", hint="check its folder's permissions"
-        ) from None
-    try:
-        _lock(descriptor, path)
+    held = LockedError(
+        f"another scan writes the index {path}", hint="wait for it to end, then try again"
+    )
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held_lock(lock_file, if_held=held))
+        except OSError:
+            raise ConfigurationError(
+                f"{lock_file} cannot be opened", hint="check its folder's permissions"
+            ) from None
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LockedError(
-            f"another scan writes the index {path}", hint="wait for it to end, then try again"
-        ) from None

@@ -47,18 +47,41 @@ class ScanSummary:
     problems: int
     not_dicom: int
 
+    @classmethod
+    def of(
+        cls, index: DicomIndex, *, files_seen: int, files_read: int, files_removed: int
+    ) -> "ScanSummary":
+        """Sum up a scan that just ended, with what its index now holds."""
+        counts = index.counts()
+        return cls(
+            files_seen,
+            files_read,
+            files_removed,
+            counts.instances,
+            counts.problems,
+            counts.not_dicom,
+        )
+
 
 class InstanceStore(Protocol):
     """Two kinds keep the same contract: `FolderStore` and the one behind DICOMweb."""
 
-    def scan(self, index: DicomIndex, progress: Progress | None = None) -> ScanSummary:
+    def scan(
+        self, index: DicomIndex, progress: Progress | None = None, *, thorough: bool = False
+    ) -> ScanSummary:
         """Bring the index up to date; what is in it and did not change is not read again.
+
+        Args:
+            index: The cohort's.
+            progress: Called now and then.
+            thorough: Look for changes also where finding them takes a request for each series.
 
         Whatever ends a scan early, `progress` raising included, leaves an index that the next scan
         completes.
 
         Raises:
-            CohortError: `E_SOURCE_UNREADABLE`: nothing can be listed; the index is as it was.
+            CohortError: `E_SOURCE_UNREADABLE`: nothing can be listed, or nothing is there though
+                the index knows files; what it knows stays.
             LockedError: Another scan of this index is under way.
         """
 

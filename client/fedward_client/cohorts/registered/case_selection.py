@@ -9,18 +9,24 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fedward_client.cohorts.findings import Finding
+from fedward_client.cohorts.registered.case_identities import (
+    CaseIdentities,
+    identities_of,
+    require_images_of_different_patients,
+)
 from fedward_client.cohorts.registered.excluded_patients import is_excluded
 from fedward_client.cohorts.registered.label_matching import MatchedCase
 from fedward_client.cohorts.registered.patient_identity import patient_findings
 from fedward_client.cohorts.registered.quarantine import Quarantine
 from fedward_client.cohorts.registered.registration import CohortRegistration
+from fedward_client.cohorts.registered.scanner_names import modality_name, scanner_name
 from fedward_client.cohorts.registered.snapshot import SnapshotCase
 from fedward_client.cohorts.registered.split_decision import (
     decide_splits,
+    more_seen,
+    most_seen_of_persons,
     persons_in_two_splits,
 )
-from fedward_client.cohorts.registered.split_record import record_key
-from fedward_client.cohorts.reports.scanner_names import modality_name, scanner_name
 from fedward_client.cohorts.source import E_PATIENT_IN_TWO_SPLITS, Split
 from fedward_client.pseudonyms import pseudonym
 
@@ -44,7 +50,7 @@ class Selection:
     Args:
         cases: In the label file's order.
         findings: Why the other lines are not among them, and warnings.
-        splits: Record key -> split, of every patient of the cases.
+        splits: Record key -> split, of every identity of the cases.
     """
 
     cases: tuple[SnapshotCase, ...]
@@ -69,25 +75,31 @@ def select_cases(
         recorded: Gives the splits of earlier snapshots for record keys.
         excluded: Pseudonyms of excluded patients.
         quarantine: What earlier checks saw in pixels; a warning does not cost the case.
+
+    Raises:
+        ConfigurationError: Images are the unit although their headers have patient ids.
     """
+    if registration.unit == "image":
+        require_images_of_different_patients(matched)
     findings: list[Finding] = []
     kept = _without_excluded(matched, keys.pseudonym_key, excluded, findings)
     if registration.unit == "patient":
         kept = _without_contradicting_patients(kept, findings)
-    kept, splits = _with_splits(kept, registration, keys, recorded, findings)
+    identities = identities_of(kept, registration, keys.pseudonym_key)
+    kept, splits = _with_splits(kept, registration, keys, identities, recorded, findings)
     kept = _without_twins(kept, findings)
     cases: list[SnapshotCase] = []
     used: dict[str, Split] = {}
     for one in kept:
-        key = _record_key(one, registration, keys)
-        case = _case_of(one, splits[key], keys.pseudonym_key)
+        names = tuple(sorted(identities.to_record(one.patient)))
+        case = _case_of(one, splits[one.patient], names, keys.pseudonym_key)
         code = quarantine.code_of(case)
         if code is not None:
             findings.append(Finding(code, one.line, place=case.files[0].locator))
         if code is not None and not code.startswith("W_"):
             continue
         cases.append(case)
-        used[key] = splits[key]
+        used |= {name: more_seen(case.split, used.get(name, case.split)) for name in names}
     return Selection(tuple(cases), tuple(sorted(findings, key=_by_line)), used)
 
 
@@ -135,41 +147,33 @@ def _without_contradicting_patients(
     return _drop(matched, findings, lambda one: code_of_line.get(one.line))
 
 
-def _record_key(one: MatchedCase, registration: CohortRegistration, keys: SiteKeys) -> str:
-    return record_key(
-        keys.pseudonym_key,
-        registration.unit,
-        registration.name,
-        one.patient,
-        is_uid=one.patient_is_uid,
-    )
-
-
 def _with_splits(
     matched: list[MatchedCase],
     registration: CohortRegistration,
     keys: SiteKeys,
+    identities: CaseIdentities,
     recorded: Callable[[Iterable[str]], Mapping[str, Split]],
     findings: list[Finding],
 ) -> tuple[list[MatchedCase], Mapping[str, Split]]:
-    """Give the cases whose patient has a split, and the splits by record key."""
-    key_of = {one.patient: _record_key(one, registration, keys) for one in matched}
-    stated: dict[str, set[Split]] = {one.patient: set() for one in matched}
+    """Give the cases whose unit has a split, and the splits by unit; one person is one decision."""
+    person_of = identities.person_of
+    stated: dict[str, set[Split]] = {person: set() for person in person_of.values()}
     for one in matched:
         if one.stated_split is not None:
-            stated[one.patient].add(one.stated_split)
-    earlier = recorded(key_of.values())
-    known = {patient: earlier[key] for patient, key in key_of.items() if key in earlier}
+            stated[person_of[one.patient]].add(one.stated_split)
+    earlier = recorded({name for names in identities.of_unit.values() for name in names})
+    known = most_seen_of_persons(person_of, identities.of_unit, earlier)
     decision = decide_splits(stated, known, registration.task.split, keys.split_key)
-    kept = _drop(matched, findings, lambda one: decision.codes.get(one.patient))
+    kept = _drop(matched, findings, lambda one: decision.codes.get(person_of[one.patient]))
+    splits = {one.patient: decision.splits[person_of[one.patient]] for one in kept}
     if registration.unit == "patient":
         torn = persons_in_two_splits(
-            (one.stated.person_key, one.patient, decision.splits[one.patient]) for one in kept
+            (one.stated.person_key, one.patient, splits[one.patient]) for one in kept
         )
         kept = _drop(
             kept, findings, lambda one: E_PATIENT_IN_TWO_SPLITS if one.patient in torn else None
         )
-    return kept, {key_of[patient]: split for patient, split in decision.splits.items()}
+    return kept, splits
 
 
 def _without_twins(matched: list[MatchedCase], findings: list[Finding]) -> list[MatchedCase]:
@@ -201,7 +205,9 @@ class _SaidBefore:
         return None
 
 
-def _case_of(one: MatchedCase, split: Split, key: bytes) -> SnapshotCase:
+def _case_of(
+    one: MatchedCase, split: Split, identities: tuple[str, ...], key: bytes
+) -> SnapshotCase:
     facts = one.first
     return SnapshotCase(
         case_id=pseudonym(key, "case", one.identity),
@@ -217,4 +223,5 @@ def _case_of(one: MatchedCase, split: Split, key: bytes) -> SnapshotCase:
         age_years=facts.patient_age_years,
         scanner=scanner_name(facts.manufacturer),
         modality=modality_name(facts.modality),
+        identities=identities,
     )

@@ -5,20 +5,18 @@ cohorts/NAME/cohort.toml      what the data manager said
 cohorts/NAME/index.sqlite     what the headers say
 cohorts/NAME/quarantine.json  what could not be decoded, and which pixels stand in two splits
 cohorts/NAME/snapshots/K.json immutable
-cohorts/NAME/reports/         what a coordinator was shown, and what only the hospital sees
+cohorts/NAME/reports/         what only the hospital sees
 ```
 """
 
 import contextlib
-import fcntl
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedward_client.site_home import SiteHome
 from fedward_common.errors import ConfigurationError, LockedError
+from fedward_common.file_lock import held_lock
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}\Z")
 
@@ -82,24 +80,16 @@ class CohortFolder:
         for path in (self.path, self.snapshots, self.reports):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> contextlib.AbstractContextManager[None]:
         """Keep other commands from writing this cohort.
 
         Raises:
             LockedError: One is at work on it.
         """
-        descriptor = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LockedError(
-                    f"another command works on cohort {self.name}", hint="wait for it to end"
-                ) from None
-            yield
-        finally:
-            os.close(descriptor)
+        held = LockedError(
+            f"another command works on cohort {self.name}", hint="wait for it to end"
+        )
+        return held_lock(self.path / ".lock", if_held=held)
 
 
 def registered_names(home: SiteHome) -> tuple[str, ...]:

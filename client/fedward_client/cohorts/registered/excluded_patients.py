@@ -1,24 +1,32 @@
 """`excluded_patients.json`: who was taken out of every cohort, by pseudonym.
 
-Only ever added to. No id stands in it, and none is printed.
+Only ever added to. No id stands in it, and none is printed. It is sealed (`home_seal`) and there
+from the home's first day, so a list that is gone is noticed; one that is shorter than it was is
+noticed where the split record is asked too.
 """
 
 import contextlib
 import csv
-import fcntl
-import json
-import os
-from collections.abc import Collection, Iterator
+import functools
+from collections.abc import Collection
 from pathlib import Path
 
-from fedward_client.cohorts.manifest_csv import Manifest, read_manifest
+from fedward_client.cohorts.manifest_csv import (
+    Manifest,
+    plain_name,
+    read_manifest,
+    separator_of,
+)
+from fedward_client.cohorts.registered.split_record import SplitRecord
+from fedward_client.home_seal import EXCLUDED_PATIENTS, open_sealed_table, sealed_table
 from fedward_client.pseudonyms import pseudonym
 from fedward_client.site_home import SiteHome, write_private_file
-from fedward_common.errors import ConfigurationError, CorruptFileError
+from fedward_common.errors import ConfigurationError, CorruptFileError, FedwardError
+from fedward_common.file_lock import held_lock
 
-_SCHEMA = "fedward-excluded-patients/1"
 _MAX_BYTES = 64 * 1024 * 1024
 _USUAL_COLUMNS = ("patient", "patientid")
+_HINT = "restore it from the backup; nobody may be forgotten"
 _SIGNS_OF_A_TABLE = (",", ";", "\t", '"')
 
 
@@ -26,9 +34,37 @@ def excluded_patients(home: SiteHome) -> frozenset[str]:
     """Give the pseudonyms of excluded patients, `pseudonym(key, "patient", id)`.
 
     Raises:
-        CorruptFileError: The file is damaged; nobody is then taken for not excluded.
+        CorruptFileError: The file is damaged or gone; nobody is then taken for not excluded.
     """
-    return frozenset(_read(home.excluded_patients_file))
+    path = home.excluded_patients_file
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise _damaged(path) from None
+    # Asked at every message of a run, so a file that nobody touched is not read again.
+    return _names_in(home, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=64)
+def _names_in(home: SiteHome, state: tuple[int, ...]) -> frozenset[str]:
+    return frozenset(_read(home))
+
+
+def all_excluded_patients(home: SiteHome, record: SplitRecord) -> frozenset[str]:
+    """Give what `excluded_patients` does, and see that nobody who was ever noted is missing.
+
+    Raises:
+        CorruptFileError: The file is damaged, gone, or an older copy.
+    """
+    noted = record.num_excluded
+    names = excluded_patients(home)
+    if len(names) < noted:
+        raise CorruptFileError(
+            f"{home.excluded_patients_file} is an older copy: it names {len(names)} patients, and"
+            f" {noted} were excluded",
+            hint="restore the newest copy, or exclude the others again: cohort exclude",
+        )
+    return names
 
 
 def is_excluded(key: bytes, excluded: Collection[str], ids: Collection[str]) -> bool:
@@ -38,13 +74,15 @@ def is_excluded(key: bytes, excluded: Collection[str], ids: Collection[str]) -> 
 
 def add_excluded_patients(home: SiteHome, pseudonyms: Collection[str], reason: str) -> int:
     """Add patients; give the number of those who were not excluded before."""
-    path = home.excluded_patients_file
-    with _locked(home):
-        known = _read(path)
+    with held_lock(home.folder / ".excluded.lock"):
+        known = _read(home)
         new = {one: reason for one in pseudonyms if one not in known}
         if new:
-            table = {"schema": _SCHEMA, "excluded": dict(sorted((known | new).items()))}
-            write_private_file(path, json.dumps(table, indent=1).encode())
+            table = sealed_table(home.seal_key(), EXCLUDED_PATIENTS, known | new)
+            write_private_file(home.excluded_patients_file, table)
+        # A record that is lost or busy must keep nobody in.
+        with contextlib.suppress(FedwardError):
+            SplitRecord.of_home(home).note_excluded(len(known | new))
     return len(new)
 
 
@@ -63,7 +101,7 @@ def read_patient_ids(path: Path, column: str | None) -> frozenset[str]:
         if any(sign in line for line in ids for sign in _SIGNS_OF_A_TABLE):
             raise ConfigurationError(
                 f"{path} looks like a table, and none of its columns has a usual name",
-                hint="name the column of the ids with --column; separate columns by commas",
+                hint="name the column of the ids with --column",
             )
     else:
         manifest = read_manifest(path)
@@ -76,7 +114,7 @@ def read_patient_ids(path: Path, column: str | None) -> frozenset[str]:
 
 
 def _usual_column(manifest: Manifest) -> str:
-    usual = [one for one in manifest.columns if _plain(one) in _USUAL_COLUMNS]
+    usual = [one for one in manifest.columns if plain_name(one) in _USUAL_COLUMNS]
     if len(usual) > 1:
         raise ConfigurationError(
             f"{manifest.path} has {len(usual)} columns that may hold patient ids",
@@ -88,10 +126,10 @@ def _usual_column(manifest: Manifest) -> str:
 def _has_usual_column(path: Path) -> bool:
     first = next(iter(_lines_of(path)), "")
     try:
-        cells = next(csv.reader([first], strict=True), [])
+        cells = next(csv.reader([first], delimiter=separator_of(first), strict=True), [])
     except csv.Error:
         return False
-    return any(_plain(cell) in _USUAL_COLUMNS for cell in cells)
+    return any(plain_name(cell) in _USUAL_COLUMNS for cell in cells)
 
 
 def _lines_of(path: Path) -> list[str]:
@@ -106,33 +144,14 @@ def _lines_of(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines()]
 
 
-def _plain(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())
-
-
-def _read(path: Path) -> dict[str, str]:
+def _read(home: SiteHome) -> dict[str, str]:
+    path = home.excluded_patients_file
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return {}
-    try:
-        table = json.loads(content)
-        entries = table["excluded"]
-        sound = table["schema"] == _SCHEMA and all(
-            isinstance(k, str) and isinstance(v, str) for k, v in entries.items()
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        sound = False
-    if not sound:
-        raise CorruptFileError(f"{path} is damaged", hint="restore it; nobody may be forgotten")
-    return dict(entries)
+        raise _damaged(path) from None
+    return open_sealed_table(home.seal_key(), EXCLUDED_PATIENTS, content, _damaged(path))
 
 
-@contextlib.contextmanager
-def _locked(home: SiteHome) -> Iterator[None]:
-    descriptor = os.open(home.folder / ".excluded.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _damaged(path: Path) -> CorruptFileError:
+    return CorruptFileError(f"{path} is missing or not what was written here", hint=_HINT)

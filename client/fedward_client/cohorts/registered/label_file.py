@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fedward_client.cohorts.manifest_csv import Manifest, read_manifest
+from fedward_client.cohorts.manifest_csv import Manifest, plain_name, read_manifest
 from fedward_client.cohorts.registered.registration import CohortRegistration, LabelColumns
 from fedward_common.errors import ConfigurationError
 
@@ -152,7 +152,7 @@ class _ColumnFinder:
     def of_class(self, name: str, named: str | None) -> str:
         if named is not None:
             return self.manifest.require_column(named, f"class {name!r}")
-        found = self._spelled((_plain(name),))
+        found = self._spelled((plain_name(name),))
         if found is None:
             raise ConfigurationError(
                 f"{self.manifest.path} has no column for class {name!r}",
@@ -165,7 +165,7 @@ class _ColumnFinder:
 
     def _spelled(self, plain_names: tuple[str, ...]) -> str | None:
         for wanted in plain_names:
-            fitting = [name for name in self.manifest.columns if _plain(name) == wanted]
+            fitting = [name for name in self.manifest.columns if plain_name(name) == wanted]
             if len(fitting) > 1:
                 raise ConfigurationError(
                     f"{self.manifest.path} has {len(fitting)} columns that could be {wanted!r}",
@@ -176,13 +176,8 @@ class _ColumnFinder:
         return None
 
     def missing(self, what: str, keys: tuple[str, ...]) -> ConfigurationError:
-        hint = f"line 1 has {len(self.manifest.columns)} columns; name one with --column {keys[0]}="
-        if len(self.manifest.columns) == 1 and ";" in self.manifest.columns[0]:
-            hint = "the columns must be separated by commas"
         return ConfigurationError(
-            f"{self.manifest.path} has no column for {what}: {' or '.join(keys)}", hint=hint
+            f"{self.manifest.path} has no column for {what}: {' or '.join(keys)}",
+            hint=f"line 1 has {len(self.manifest.columns)} columns; name one with"
+            f" --column {keys[0]}=",
         )
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())

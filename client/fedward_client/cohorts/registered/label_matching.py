@@ -86,6 +86,7 @@ class _Matcher:
         self._labels: LabelMap = registration.label_map()
         self._splits: Mapping[str, Split] = {**USUAL_SPLITS, **registration.split_values}
         self._mask_folder = Path(registration.labels_file).parent.resolve()
+        self._meanings = registration.segment_meanings()
         self._mixed_studies = _studies_of_two_patients(index.scan_findings())
 
     def cases_of(self, row: LabelRow) -> list[MatchedCase]:
@@ -98,7 +99,7 @@ class _Matcher:
         patient, is_uid = self._unit_of(row, targets[0].identity, images)
         mask = None
         if self._registration.task.kind == "segmentation":
-            mask = mask_of_row(row, images, self._index, self._mask_folder)
+            mask = mask_of_row(row, images, self._index, self._mask_folder, self._meanings)
         files = tuple(state_of(one) for one in images)
         stated = StatedPatient(
             row.line, row.patient or "", images[0].patient_id.strip(), images[0].person_key

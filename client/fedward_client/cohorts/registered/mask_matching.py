@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from fedward_client.cohorts.contained_path import existing_file_inside
+from fedward_client.cohorts.registered.class_mapping import SegmentMeanings
 from fedward_client.cohorts.registered.label_file import LabelRow
 from fedward_client.cohorts.registered.label_targets import IndexLookup
 from fedward_client.cohorts.registered.snapshot import FileState, MaskKind, MaskReference
@@ -12,7 +13,9 @@ from fedward_client.dicom.instance_facts import InstanceFacts
 
 _KIND_OF_MODALITY: dict[str, MaskKind] = {"SEG": "dicom-seg", "RTSTRUCT": "rtstruct"}
 _VOLUME_ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
-_PICTURE_ENDINGS = (".png", ".bmp", ".tif", ".tiff")
+_PICTURE_ENDINGS = (".png",)
+# pictures that `picture_files` does not decode, or whose compression changes a mask's values
+_UNFIT_ENDINGS = (".bmp", ".tif", ".tiff", ".gif", ".webp", ".jpg", ".jpeg")
 
 
 def state_of(facts: InstanceFacts) -> FileState:
@@ -21,7 +24,11 @@ def state_of(facts: InstanceFacts) -> FileState:
 
 
 def mask_of_row(
-    row: LabelRow, images: Sequence[InstanceFacts], index: IndexLookup, mask_folder: Path
+    row: LabelRow,
+    images: Sequence[InstanceFacts],
+    index: IndexLookup,
+    mask_folder: Path,
+    meanings: SegmentMeanings = (),
 ) -> MaskReference:
     """Find the mask that a line names.
 
@@ -30,10 +37,12 @@ def mask_of_row(
         images: What the mask is of.
         index: Where SEG and RTSTRUCT are.
         mask_folder: The label file's folder, resolved.
+        meanings: What segments and ROIs are drawn as.
 
     Raises:
         UnusableCaseError: `E_MASK_NOT_FOUND`, `E_LABEL_AMBIGUOUS` (two masks), `E_PATH_ESCAPES`,
-            `E_MASK_UNREADABLE` (a file that is no mask) or `E_MASK_REFERENCE`.
+            `E_MASK_UNREADABLE` (a file that is no mask, or a picture that is no PNG) or
+            `E_MASK_REFERENCE`.
     """
     if row.mask_path and row.seg_sop_instance_uid:
         raise UnusableCaseError("E_LABEL_AMBIGUOUS")
@@ -41,13 +50,15 @@ def mask_of_row(
         found = index.instance(row.seg_sop_instance_uid)
         if len(found) > 1:
             raise UnusableCaseError("E_DUPLICATE_INSTANCE")
-        return _of_instance(found[0] if found else None, images)
+        return _of_instance(found[0] if found else None, images, meanings)
     if not row.mask_path:
         raise UnusableCaseError("E_MASK_NOT_FOUND")
-    return _of_path(row.mask_path, images, index, mask_folder)
+    return _of_path(row.mask_path, images, index, mask_folder, meanings)
 
 
-def _of_instance(facts: InstanceFacts | None, images: Sequence[InstanceFacts]) -> MaskReference:
+def _of_instance(
+    facts: InstanceFacts | None, images: Sequence[InstanceFacts], meanings: SegmentMeanings
+) -> MaskReference:
     if facts is None:
         raise UnusableCaseError("E_MASK_NOT_FOUND")
     kind = _KIND_OF_MODALITY.get(facts.modality.upper())
@@ -56,11 +67,15 @@ def _of_instance(facts: InstanceFacts | None, images: Sequence[InstanceFacts]) -
     referenced = set(filter(None, facts.referenced_series.split("\\")))
     if referenced and referenced.isdisjoint(one.series_instance_uid for one in images):
         raise UnusableCaseError("E_MASK_REFERENCE")
-    return MaskReference(kind, (state_of(facts),))
+    return MaskReference(kind, (state_of(facts),), meanings=meanings)
 
 
 def _of_path(
-    text: str, images: Sequence[InstanceFacts], index: IndexLookup, folder: Path
+    text: str,
+    images: Sequence[InstanceFacts],
+    index: IndexLookup,
+    folder: Path,
+    meanings: SegmentMeanings,
 ) -> MaskReference:
     lower = text.lower()
     kind: MaskKind | None = None
@@ -70,7 +85,10 @@ def _of_path(
         kind = "picture"
     path = _file_in(folder, text, is_mask=kind is not None)
     if kind is None:  # DICOM files have any ending; they are known by the index alone
-        return _of_instance(index.at(str(PurePosixPath(text))), images)
+        facts = index.at(str(PurePosixPath(text)))
+        if facts is None and lower.endswith(_UNFIT_ENDINGS):
+            raise UnusableCaseError("E_MASK_UNREADABLE")
+        return _of_instance(facts, images, meanings)
     status = path.stat()
     locator = path.relative_to(folder).as_posix()
     state = FileState(locator, status.st_size, status.st_mtime_ns)

@@ -8,12 +8,18 @@ from pathlib import Path
 from fedward_client.cohorts.cohort_file import SourceSettings, read_cohort_file
 from fedward_client.cohorts.registered.cohort_checks import limits_passed
 from fedward_client.cohorts.registered.cohort_folder import CohortFolder
-from fedward_client.cohorts.registered.excluded_patients import excluded_patients, is_excluded
-from fedward_client.cohorts.registered.registration import read_registration
+from fedward_client.cohorts.registered.excluded_patients import (
+    all_excluded_patients,
+    is_excluded,
+)
+from fedward_client.cohorts.registered.registration import CohortRegistration, read_registration
+from fedward_client.cohorts.registered.snapshot import Snapshot
 from fedward_client.cohorts.registered.snapshot_store import read_snapshot, snapshot_numbers
+from fedward_client.cohorts.registered.split_decision import E_SPLIT_MOVED, more_seen
+from fedward_client.cohorts.registered.split_record import SplitRecord
 from fedward_client.site_home import SiteHome
 from fedward_common.atomic_files import write_atomically
-from fedward_common.errors import CohortError
+from fedward_common.errors import CohortError, CorruptFileError
 
 
 def offered_sources(home: SiteHome, cohort: str) -> tuple[SourceSettings, ...]:
@@ -45,28 +51,57 @@ def with_newest_snapshots(sources: Sequence[SourceSettings]) -> tuple[SourceSett
     Raises:
         ConfigurationError: A cohort has none.
         CohortError: A snapshot, without those who are excluded now, passes its cohort's limits; the
-            code is that of the first.
+            code is that of the first. `E_SPLIT_MOVED`: since it was made, one of its patients was
+            taken into a split that is seen more, in this cohort or in another.
+        CorruptFileError: The split record or the list of excluded patients is not what was
+            written, or lacks something that was in it.
     """
     named = tuple(replace(one, cohort=_full_name(one)) for one in sources)
     for one in named:
         if one.source == "registered":
-            _require_within_limits(SiteHome(Path(one.path)), one.cohort)
+            _require_usable(SiteHome(Path(one.path)), one.cohort)
     return named
 
 
-def _require_within_limits(home: SiteHome, full_name: str) -> None:
-    snapshot = read_snapshot(home, full_name)
-    registration = read_registration(home, snapshot.name)
-    excluded, key = excluded_patients(home), home.pseudonym_key()
+def _require_usable(home: SiteHome, full_name: str) -> None:
+    snapshot, record = read_snapshot(home, full_name), SplitRecord.of_home(home)
+    excluded, key = all_excluded_patients(home, record), home.pseudonym_key()
     present = tuple(o for o in snapshot.cases if not is_excluded(key, excluded, (o.patient,)))
     num_gone = len(snapshot.cases) - len(present)
     today = replace(snapshot, cases=present, num_found=snapshot.num_found - num_gone)
-    passed = limits_passed(today, registration)
+    _require_within_limits(today, read_registration(home, snapshot.name))
+    _require_recorded_splits(today, record)
+
+
+def _require_within_limits(snapshot: Snapshot, registration: CohortRegistration) -> None:
+    passed = limits_passed(snapshot, registration)
     if passed:
         raise CohortError(
-            f"{full_name} passes its cohort's limits: {', '.join(passed)}",
+            f"{snapshot.full_name} exceeds its cohort's limits: {', '.join(passed)}",
             hint=f"look at it with: fedward-site cohort check {snapshot.name}",
             code=passed[0],
+        )
+
+
+def _require_recorded_splits(snapshot: Snapshot, record: SplitRecord) -> None:
+    recorded = record.splits_of(name for one in snapshot.cases for name in one.identities)
+    if any(name not in recorded for one in snapshot.cases for name in one.identities):
+        raise CorruptFileError(
+            f"the split record lacks identities of {snapshot.full_name}",
+            hint="restore split_record.sqlite from the backup; without one: "
+            "fedward-site cohort rebuild-record",
+        )
+    moved = {
+        one.patient
+        for one in snapshot.cases
+        if any(more_seen(recorded[name], one.split) != one.split for name in one.identities)
+    }
+    if moved:
+        raise CohortError(
+            f"{snapshot.full_name}: {len(moved)} patients stand in a split that is seen more,"
+            " under this name or another, since it was made",
+            hint=f"make the next snapshot with: fedward-site cohort update {snapshot.name}",
+            code=E_SPLIT_MOVED,
         )
 
 

@@ -39,11 +39,13 @@ def quarantine_of(codes: Iterable[tuple[SnapshotCase, str]]) -> Quarantine:
 
 
 def state_hash(case: SnapshotCase) -> str:
-    """Hash the names, sizes and times of a case's files and mask."""
+    """Hash the names, sizes and times of a case's files and mask, and what the mask means."""
     mask = case.mask.files if case.mask is not None else ()
     table: list[object] = [[_plain(one) for one in files] for files in (case.files, mask)]
     if case.mask is not None and case.mask.folder:
         table.append(case.mask.folder)
+    if case.mask is not None and case.mask.meanings:
+        table.append(case.mask.meanings)
     return hashlib.sha256(json.dumps(table).encode()).hexdigest()
 
 

@@ -127,7 +127,8 @@ class RegisteredSource:
             from fedward_client.dicom.resampling import resampled_mask
 
             array, _ = resampled_mask(array, _grid_of(entry), self._spacing_mm)
-        return self._classes.mask_of(whole_numbers(array, self._spatial_dims))
+        values = whole_numbers(array, self._spatial_dims)
+        return self._classes.mask_of(values, is_drawn=bool(one.mask.meanings))
 
     def close(self) -> None:
         """End the decoders."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from fedward_client.cohorts.labels import EXCLUDE, LabelMap
+from fedward_client.cohorts.labels import LabelMap
+from fedward_client.cohorts.registered.class_mapping import SegmentMeanings, segment_meanings
 from fedward_client.cohorts.registered.cohort_folder import (
     CohortFolder,
     checked_cohort_name,
@@ -74,7 +75,8 @@ class CohortRegistration:
         columns: Names of the label file's columns.
         class_columns: Multi-label: class name -> its column, where the names differ.
         label_values: Local value -> class, "exclude" or "not annotated". In segmentation the
-            values are those of the mask, and 0 is the background unless listed.
+            values are those of the mask, or names of its segments or ROIs; 0 is the background
+            unless listed, and what is excluded is as if it had not been drawn.
         split_values: Local word -> split, beside the usual words.
     """
 
@@ -115,15 +117,7 @@ class CohortRegistration:
 
     def _check_labels(self) -> None:
         LabelMap(self.label_values, self.task)  # names a class that the task does not have
-        require(
-            self.task.kind == "classification" or EXCLUDE not in self.label_values.values(),
-            "label_values", "says 'exclude' of a mask value",
-            "leave the case out of the label file, or map the value to 'not annotated'",
-        )  # fmt: skip
-        require(
-            self.task.kind == "classification" or all(map(_is_number, self.label_values)),
-            "label_values", "names a mask value that is no whole number", "as 0, 1 or 17",
-        )  # fmt: skip
+        self.segment_meanings()  # says two things of one
         for name in self.class_columns:
             require(
                 self.task.multi_label and name in self.task.class_names,
@@ -133,6 +127,12 @@ class CohortRegistration:
     def label_map(self) -> LabelMap:
         """Give what each local value means."""
         return LabelMap(self.label_values, self.task)
+
+    def segment_meanings(self) -> SegmentMeanings:
+        """Give what segments and ROIs are drawn as; nothing where no mapping was given."""
+        if self.task.kind != "segmentation":
+            return ()
+        return segment_meanings(self.label_values, self.task)
 
     def open_store(self, cache_folder: Path) -> "InstanceStore":
         """Open the folder or the server; nothing is read or asked yet.
@@ -147,10 +147,6 @@ class CohortRegistration:
         from fedward_client.cohorts.index.folder_scan import FolderStore
 
         return FolderStore(Path(self.dicom_folder))
-
-
-def _is_number(text: str) -> bool:
-    return text.strip().isascii() and text.strip().isdecimal()
 
 
 def write_registration(home: SiteHome, registration: CohortRegistration) -> None:

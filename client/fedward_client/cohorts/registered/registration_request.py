@@ -1,4 +1,4 @@
-"""What `fedward-site cohort add` was asked, and how it becomes a registration."""
+"""What `fedward-site cohort add` and `update` were asked, and the registration it becomes."""
 
 import dataclasses
 import difflib
@@ -41,6 +41,21 @@ class RegistrationRequest:
     max_excluded_share: float = DEFAULT_MAX_EXCLUDED_SHARE
     min_patients: int = DEFAULT_MIN_PATIENTS
     burned_in: Literal["refuse", "allow"] = "refuse"
+
+
+@dataclass(frozen=True)
+class UpdateRequest:
+    """What `cohort update` was asked.
+
+    Args:
+        name: The cohort's.
+        labels: Another label file from now on, or None.
+        label_values: Local values whose meaning changes; the others keep theirs.
+    """
+
+    name: str
+    labels: Path | None = None
+    label_values: Mapping[str, str] = field(default_factory=dict)
 
 
 def key_value_pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
@@ -103,6 +118,22 @@ def registration_of(request: RegistrationRequest) -> CohortRegistration:
         label_values=dict(request.label_values),
         split_values=from_table(_Splits, {"splits": dict(request.split_values)}).splits,
     )
+
+
+def updated_registration(
+    registration: CohortRegistration, request: UpdateRequest
+) -> CohortRegistration:
+    """Change a registration as asked.
+
+    Raises:
+        ConfigurationError: A value is given a meaning that the task does not have.
+    """
+    changes: dict[str, Any] = {}
+    if request.labels is not None:
+        changes["labels_file"] = _absolute(request.labels)
+    if request.label_values:
+        changes["label_values"] = {**registration.label_values, **request.label_values}
+    return dataclasses.replace(registration, **changes)
 
 
 def says_dimensions(task_file: Path) -> bool:

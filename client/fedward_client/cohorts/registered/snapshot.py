@@ -41,11 +41,14 @@ class MaskReference:
         kind: How it is read.
         files: An instance's locator, or the path below `folder`.
         folder: Absolute, of the label file that named the mask; "" for an instance.
+        meanings: Of an instance, what its segments are drawn as (`class_mapping.SegmentMeanings`);
+            empty where no mapping was given, so that each is drawn as its number.
     """
 
     kind: MaskKind
     files: tuple[FileState, ...] = field(repr=False)
     folder: str = field(default="", repr=False)
+    meanings: tuple[tuple[str, int | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class SnapshotCase:
         mask: Segmentation only.
         line: Of the label file.
         sex, age_years, scanner, modality: For the report's columns; "" or None where unknown.
+        identities: Every name under which the split record has the case's person, by pseudonym.
     """
 
     case_id: str
@@ -78,6 +82,7 @@ class SnapshotCase:
     age_years: int | None = field(repr=False)
     scanner: str
     modality: str
+    identities: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from fedward_client.cohorts.findings import Finding, counts_by_code
 from fedward_client.cohorts.registered.case_selection import Selection, SiteKeys, select_cases
+from fedward_client.cohorts.registered.class_mapping import mask_values
 from fedward_client.cohorts.registered.finding_places import with_file_places
 from fedward_client.cohorts.registered.label_file import LabelTable
 from fedward_client.cohorts.registered.label_matching import match_rows
@@ -59,14 +60,14 @@ def build_snapshot(
     between_files = with_file_places(index.scan_findings(), index)
     findings = (*of_lines, *between_files, *index.problems())
     num_found = len(selection.cases) + sum(costs_a_case(one) for one in of_lines)
-    mask_values = _mask_values(registration)
-    fingerprint = _fingerprint(registration, mask_values, selection.cases, of_lines, keys)
+    values = _mask_values(registration)
+    fingerprint = _fingerprint(registration, values, selection.cases, of_lines, keys)
     snapshot = Snapshot(
         name=registration.name,
         number=number,
         unit=registration.unit,
         class_names=registration.task.class_names,
-        mask_values=mask_values,
+        mask_values=values,
         cases=selection.cases,
         findings=tuple(findings),
         num_found=num_found,
@@ -76,19 +77,14 @@ def build_snapshot(
 
 
 def _mask_values(registration: CohortRegistration) -> tuple[tuple[int, int], ...]:
-    """Segmentation: value in the mask -> class id or `NOT_ANNOTATED`; 0 is 0 unless mapped."""
     if registration.task.kind != "segmentation":
         return ()
-    if not registration.label_values:
-        return tuple((one.id, one.id) for one in registration.task.classes)
-    labels = registration.label_map()
-    values = {int(text): labels.class_of(text.strip()) for text in registration.label_values}
-    return tuple(sorted({0: 0, **values}.items()))
+    return mask_values(registration.label_values, registration.task)
 
 
 def _fingerprint(
     registration: CohortRegistration,
-    mask_values: tuple[tuple[int, int], ...],
+    values: tuple[tuple[int, int], ...],
     cases: Iterable[SnapshotCase],
     of_lines: Iterable[Finding],
     keys: SiteKeys,
@@ -98,7 +94,7 @@ def _fingerprint(
         "unit": registration.unit,
         "task": [registration.task.kind, registration.task.multi_label],
         "classes": registration.task.class_names,
-        "mask_values": mask_values,
+        "mask_values": values,
         "spacing_mm": registration.spacing_mm,
         "cases": [
             [

@@ -1,13 +1,15 @@
 """Snapshots on disk: `cohorts/NAME/snapshots/K.json`, written once, verified whenever read.
 
 Canonical JSON (keys sorted, no blanks, ASCII) of the form
-`{"sha256":"...","snapshot":{...}}`, the hash being that of the snapshot's own bytes.
+`{"recorded":N,"seal":"...","snapshot":{...}}`. N is the number of identities in the split record
+when it was written; the seal (`home_seal`) is that of N and of the snapshot's own bytes.
 """
 
+import contextlib
 import dataclasses
-import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,15 @@ from fedward_client.cohorts.registered.snapshot import (
     Snapshot,
     SnapshotCase,
 )
+from fedward_client.home_seal import seal_of, verify_seal
 from fedward_client.site_home import SiteHome
 from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import ConfigurationError, CorruptFileError
 from fedward_common.settings import from_table
 
-_SCHEMA = "fedward-snapshot/1"
-_HEAD = b'{"sha256":"%s","snapshot":'
-_HEAD_BYTES = len(_HEAD) - 2 + 64
+_SCHEMA = "fedward-snapshot/2"
+_HEAD = b'{"recorded":%d,"seal":"%s","snapshot":'
+_HEAD_READ = re.compile(rb'\{"recorded":(0|[1-9][0-9]{0,14}),"seal":"([0-9a-f]{64})","snapshot":')
 _TAIL = b"}\n"
 _READ_ONLY = 0o400
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
@@ -39,8 +42,13 @@ def snapshot_numbers(home: SiteHome, name: str) -> tuple[int, ...]:
     return tuple(sorted(int(stem) for stem in stems if _NUMBER.match(stem)))
 
 
-def write_snapshot(home: SiteHome, snapshot: Snapshot) -> Path:
+def write_snapshot(home: SiteHome, snapshot: Snapshot, num_recorded: int) -> Path:
     """Write a snapshot, which must be new.
+
+    Args:
+        home: The site's.
+        snapshot: Its identities stand in the split record.
+        num_recorded: What `SplitRecord.add` gave: the record never holds fewer again.
 
     Raises:
         ConfigurationError: There is one of this number.
@@ -51,8 +59,9 @@ def write_snapshot(home: SiteHome, snapshot: Snapshot) -> Path:
             f"snapshot {snapshot.full_name} exists", hint="snapshots are never written twice"
         )
     body = _canonical(_table_of(snapshot))
-    digest = hashlib.sha256(body).hexdigest().encode()
-    write_atomically(path, (_HEAD % digest, body, _TAIL), mode=_READ_ONLY)
+    seal = seal_of(home.seal_key(), _SCHEMA, (b"%d\0" % num_recorded, body))
+    head = _HEAD % (num_recorded, seal.encode())
+    write_atomically(path, (head, body, _TAIL), mode=_READ_ONLY)
     return path
 
 
@@ -60,6 +69,22 @@ def newest_snapshot(home: SiteHome, name: str) -> Snapshot | None:
     """Read the newest snapshot; None where there is none yet."""
     numbers = snapshot_numbers(home, name)
     return _read(home, name, numbers[-1]) if numbers else None
+
+
+def newest_recorded_counts(home: SiteHome) -> Iterator[int]:
+    """Give how many identities the split record had when each cohort's newest was written.
+
+    A snapshot that is damaged says nothing; the one before it does.
+    """
+    for folder in sorted(home.cohorts.glob("*/snapshots")):
+        numbers = sorted(
+            (int(one.stem) for one in folder.glob("*.json") if _NUMBER.match(one.stem)),
+            reverse=True,
+        )
+        for number in numbers:
+            with contextlib.suppress(CorruptFileError, OSError):
+                yield _opened(home, folder / f"{number}.json")[0]
+                break
 
 
 def read_snapshot(home: SiteHome, full_name: str) -> Snapshot:
@@ -92,11 +117,7 @@ def _path(home: SiteHome, name: str, number: int) -> Path:
 
 def _read(home: SiteHome, name: str, number: int) -> Snapshot:
     path = _path(home, name, number)
-    content = path.read_bytes()
-    head, body = content[:_HEAD_BYTES], content[_HEAD_BYTES : -len(_TAIL)]
-    expected = _HEAD % hashlib.sha256(body).hexdigest().encode()
-    if head != expected or not content.endswith(_TAIL):
-        raise _corrupt(path)
+    _, body = _opened(home, path)
     try:
         snapshot = _snapshot_of(json.loads(body))
     except (ValueError, KeyError, TypeError, RecursionError, ConfigurationError):
@@ -106,9 +127,22 @@ def _read(home: SiteHome, name: str, number: int) -> Snapshot:
     return snapshot
 
 
+def _opened(home: SiteHome, path: Path) -> tuple[int, bytes]:
+    """Give the recorded number and the body of a snapshot whose seal fits."""
+    content = path.read_bytes()
+    head = _HEAD_READ.match(content)
+    if head is None or not content.endswith(_TAIL):
+        raise _corrupt(path)
+    body = content[head.end() : -len(_TAIL)]
+    parts = (b"%s\0" % head[1], body)
+    verify_seal(home.seal_key(), _SCHEMA, parts, head[2].decode(), _corrupt(path))
+    return int(head[1]), body
+
+
 def _corrupt(path: Path) -> CorruptFileError:
     return CorruptFileError(
-        f"{path} is not what was written", hint="restore it, or make the next one: cohort update"
+        f"{path} is not what was written here",
+        hint="restore it, or make the next one: cohort update",
     )
 
 
@@ -130,7 +164,7 @@ def _table_of_case(case: SnapshotCase) -> dict[str, Any]:
     table["files"] = [_list_of(one) for one in case.files]
     if case.mask is not None:
         files = [_list_of(one) for one in case.mask.files]
-        table["mask"] = [case.mask.kind, files, case.mask.folder]
+        table["mask"] = [case.mask.kind, files, case.mask.folder, case.mask.meanings]
     return table
 
 
@@ -152,13 +186,19 @@ def _snapshot_of(table: dict[str, Any]) -> Snapshot:
 
 def _case_of(table: dict[str, Any]) -> SnapshotCase:
     files, mask = table.pop("files"), table.pop("mask")
-    label = table.pop("label")
+    label, identities = table.pop("label"), table.pop("identities")
     if mask is not None:
-        kind, states, *folder = mask
-        mask = MaskReference(kind, tuple(FileState(*one) for one in states), *folder)
+        kind, states, folder, meanings = mask
+        mask = MaskReference(
+            kind,
+            tuple(FileState(*one) for one in states),
+            folder,
+            tuple((key, value) for key, value in meanings),
+        )
     return SnapshotCase(
         **table,
         label=tuple(label) if isinstance(label, list) else label,
         files=tuple(FileState(*one) for one in files),
         mask=mask,
+        identities=tuple(identities),
     )

@@ -3,6 +3,7 @@
 The label file decides where it speaks; one word about a patient counts for all images of that
 patient. Else what was recorded before; else the keyed hash of the patient. A patient may move to a
 split that is seen more, never to one that is seen less: who was trained on must not test the model.
+What was recorded of any of a person's identities counts for all of them (`case_identities`).
 One person under two ids (same name, birth date and sex) stands in one split or in none.
 """
 
@@ -60,6 +61,32 @@ def decide_splits(
         else:
             splits[patient] = now
     return SplitDecision(splits, codes)
+
+
+def most_seen_of_persons(
+    person_of: Mapping[str, str],
+    identities: Mapping[str, Iterable[str]],
+    recorded: Mapping[str, Split],
+) -> dict[str, Split]:
+    """Give each person's recorded split: of all identities, that which a model sees most.
+
+    Args:
+        person_of: Unit -> person.
+        identities: Unit -> keys of the record.
+        recorded: Key -> split, of those that have one.
+    """
+    known: dict[str, Split] = {}
+    for unit, person in person_of.items():
+        for key in identities[unit]:
+            split = recorded.get(key)
+            if split is not None:
+                known[person] = more_seen(split, known.get(person, split))
+    return known
+
+
+def more_seen(one: Split, other: Split) -> Split:
+    """Give the split whose patients a model sees more of: train, then validation, then test."""
+    return min(one, other, key=_MOST_SEEN_FIRST.__getitem__)
 
 
 def persons_in_two_splits(placed: Iterable[tuple[str, str, Split]]) -> frozenset[str]:

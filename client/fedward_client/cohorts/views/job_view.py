@@ -1,9 +1,10 @@
 """A cohort as one job sees it: memory-mapped arrays, built once and kept below the site's cache.
 
-A view is a folder named by its fingerprint. It is built beside its place under a lock and renamed
-when whole, so builders of one view wait for each other, and whatever a crash left is built anew. On
-opening, every file must still have the size and SHA-256 that the index gives. While a `JobView` is
-alive nobody takes its folder away (`view_folders`).
+A view is a folder named by its fingerprint, which also tells what it lacks (`view_builder`). It is
+built beside its place under a lock and renamed when whole, so builders of one view wait for each
+other, and whatever a crash left is built anew. On opening, every file must still have the size and
+SHA-256 that the index gives. While a `JobView` is alive nobody takes its folder away
+(`view_folders`).
 """
 
 import contextlib
@@ -19,7 +20,12 @@ from fedward_client.cohorts.cohort_file import SourceSettings
 from fedward_client.cohorts.open_source import open_source
 from fedward_client.cohorts.source import SPLITS, Split, Unit
 from fedward_client.cohorts.views.view_fingerprint import fingerprint_of
-from fedward_client.cohorts.views.view_folders import INDEX_FILE, HeldView, only_builder
+from fedward_client.cohorts.views.view_folders import (
+    INDEX_FILE,
+    HeldView,
+    folder_of_order,
+    only_builder,
+)
 from fedward_common.annotation import NOT_ANNOTATED
 from fedward_common.atomic_files import full_disk_named, sync_folder, verify_file
 from fedward_common.errors import CorruptFileError
@@ -158,37 +164,40 @@ def prepare_job_view(
             opened.append(open_source(one, task, data))
             stack.callback(opened[-1].close)
         fingerprint = fingerprint_of(sources, opened, task, data, split_key, VIEW_VERSION)
-        folder = cache_folder / fingerprint
         with contextlib.suppress(CorruptFileError):
-            return open_job_view(folder)
+            return open_job_view(folder_of_order(cache_folder, fingerprint))
         order = ViewOrder(sources, opened, task, data, split_key, require_room)
-        with full_disk_named(folder):
+        with full_disk_named(cache_folder / fingerprint):
             cache_folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
             with only_builder(cache_folder, fingerprint):
-                with contextlib.suppress(CorruptFileError):
-                    return open_job_view(folder)  # another builder was faster
-                _build_in_place(folder, order, progress)
-                return open_job_view(folder)
+                with contextlib.suppress(CorruptFileError):  # another builder was faster
+                    return open_job_view(folder_of_order(cache_folder, fingerprint))
+                return open_job_view(_build_in_place(cache_folder, fingerprint, order, progress))
 
 
 def _build_in_place(
-    folder: Path, order: "ViewOrder", progress: Callable[[int, int], None] | None
-) -> None:
+    cache_folder: Path,
+    fingerprint: str,
+    order: "ViewOrder",
+    progress: Callable[[int, int], None] | None,
+) -> Path:
     """Build beside the view's place and rename; a damaged view goes, its open maps stay valid."""
     from fedward_client.cohorts.views.view_builder import build_view
 
-    half_built = folder.with_name(f".{folder.name}.building")
-    shutil.rmtree(half_built, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    half_built = cache_folder / f".{fingerprint}.building"
+    for useless in (half_built, folder_of_order(cache_folder, fingerprint)):
+        shutil.rmtree(useless, ignore_errors=True)
     half_built.mkdir(mode=_PRIVATE_FOLDER)
     try:
-        build_view(half_built, folder.name, order, progress)
+        folder = cache_folder / build_view(half_built, fingerprint, order, progress)
         sync_folder(half_built)
+        shutil.rmtree(folder, ignore_errors=True)
         half_built.rename(folder)
-        sync_folder(folder.parent)
+        sync_folder(cache_folder)
     except BaseException:
         shutil.rmtree(half_built, ignore_errors=True)
         raise
+    return folder
 
 
 def open_job_view(folder: Path) -> JobView:

@@ -2,6 +2,10 @@
 
 One case is in memory at a time. Excluded cases leave no hole. Nothing that names a patient is
 written: patients are numbers, in the order of their keyed hashes.
+
+What no decoder survives, twice, is left out like any bad file. But that may have been the machine,
+and the next attempt may have the case: so the view's fingerprint says which cases were left out for
+that, and a run goes on with the very cases it was accepted with.
 """
 
 import io
@@ -31,15 +35,18 @@ from fedward_client.cohorts.source import (
     UnusableCaseError,
 )
 from fedward_client.cohorts.views.npy_stream import NpyStream
+from fedward_client.cohorts.views.view_fingerprint import fingerprint_without
 from fedward_client.cohorts.views.view_folders import INDEX_FILE
+from fedward_client.dicom.decode_process import DECODER_CODES
 from fedward_common.annotation import NOT_ANNOTATED, NOT_ANNOTATED_VOXEL
 from fedward_common.atomic_files import sha256_of_file, write_atomically
+from fedward_common.identities import Sha256Hex
 from fedward_common.job.job_file import DataSection, TaskSection
 
 if TYPE_CHECKING:
     from fedward_client.cohorts.source import FloatImage
 
-VIEW_VERSION = 4
+VIEW_VERSION = 5
 
 _COLUMN_BYTES = 64  # of a case in all columns, and more
 _FILES, _BLOCK_BYTES = 7, 4096
@@ -61,14 +68,17 @@ class ViewOrder:
 
 def build_view(
     folder: Path, fingerprint: str, order: ViewOrder, progress: Progress | None = None
-) -> None:
+) -> Sha256Hex:
     """Fill an empty folder with the view's arrays and, last, its index.
 
     Args:
         folder: Exists and is empty.
-        fingerprint: Goes into the index.
+        fingerprint: Of what is ordered.
         order: What to build.
         progress: Called with the number of cases done and of all.
+
+    Returns:
+        The fingerprint of what was built; another where decoders did not survive a case.
 
     Raises:
         CohortError: `E_COHORT_EMPTY` or `E_TOO_MANY_EXCLUDED`; what `order.require_room` raises.
@@ -79,10 +89,12 @@ def build_view(
     tally.require_usable()
     if order.require_room is not None:
         order.require_room(_bytes_at_most(len(planned), order))
-    kept = _decode_all(folder, order, planned, tally, progress)
+    kept, left_out = _decode_all(folder, order, planned, tally, progress)
     tally.require_usable()
     _write_columns(folder, kept, order)
-    _write_index(folder, fingerprint, order, tally, kept)
+    built = fingerprint_without(fingerprint, left_out)
+    _write_index(folder, (fingerprint, built), order, tally, kept)
+    return built
 
 
 def _bytes_at_most(num_cases: int, order: ViewOrder) -> int:
@@ -108,35 +120,48 @@ def _decode_all(
     planned: Sequence[PlannedCase],
     tally: ExclusionTally,
     progress: Progress | None,
-) -> list[_KeptCase]:
-    """Write images.npy and masks.npy; give the cases that are in them, in order."""
+) -> tuple[list[_KeptCase], list[tuple[int, int, str]]]:
+    """Write images.npy and masks.npy.
+
+    Returns:
+        The cases that are in them, in order; source, line and image of those that decoders did not
+        survive.
+    """
     kept: list[_KeptCase] = []
+    left_out: list[tuple[int, int, str]] = []
     reader = _CaseReader(order)
-    size = order.data.image_size
     with ExitStack() as stack:
-        images = _open_stream(stack, folder, "images", (order.data.channels, *size), np.float32)
-        masks = None
-        if order.task.kind == "segmentation":
-            masks = _open_stream(stack, folder, "masks", size, np.uint8)
-        for stream in (images, masks):
-            if stream is not None:
-                stream.reserve(len(planned))
+        arrays = _open_arrays(stack, folder, order, len(planned))
         for number, one in enumerate(planned, start=1):
             try:
                 image, mask = reader.read(one)
             except UnusableCaseError as error:
                 tally.exclude(one.source, error.code, one.case.line)
+                if error.code in DECODER_CODES:
+                    left_out.append((one.source, one.case.line, one.case.image))
             else:
-                images.append(image)
-                if masks is not None and mask is not None:
-                    masks.append(mask)
+                rows: list[NDArray[Any]] = [image] if mask is None else [image, mask]
+                for stream, row in zip(arrays, rows, strict=True):
+                    stream.append(row)
                 kept.append(_kept(one, mask))
             if progress is not None:
                 progress(number, len(planned))
-        images.close()
-        if masks is not None:
-            masks.close()
-    return kept
+        for stream in arrays:
+            stream.close()
+    return kept, left_out
+
+
+def _open_arrays(
+    stack: ExitStack, folder: Path, order: ViewOrder, num_cases: int
+) -> list[NpyStream]:
+    """Open images.npy, and in segmentation masks.npy, with room for so many cases."""
+    size = order.data.image_size
+    arrays = [_open_stream(stack, folder, "images", (order.data.channels, *size), np.float32)]
+    if order.task.kind == "segmentation":
+        arrays.append(_open_stream(stack, folder, "masks", size, np.uint8))
+    for stream in arrays:
+        stream.reserve(num_cases)
+    return arrays
 
 
 def _open_stream(
@@ -207,14 +232,16 @@ def _write_array(path: Path, array: NDArray[Any]) -> None:
 
 def _write_index(
     folder: Path,
-    fingerprint: str,
+    ordered_and_built: tuple[str, str],
     order: ViewOrder,
     tally: ExclusionTally,
     kept: Sequence[_KeptCase],
 ) -> None:
+    ordered, built = ordered_and_built
     index: Mapping[str, Any] = {
         "version": VIEW_VERSION,
-        "fingerprint": fingerprint,
+        "fingerprint": built,
+        "ordered": ordered,
         "snapshots": [one.cohort for one in order.settings if one.source == "registered"],
         "unit": weakest_unit(order.sources),
         "num_cases": len(kept),

@@ -54,6 +54,20 @@ def fingerprint_of(
     return Sha256Hex(digest.hexdigest())
 
 
+def fingerprint_without(fingerprint: str, left_out: Iterable[tuple[int, int, str]]) -> Sha256Hex:
+    """Give the fingerprint of a view that lacks cases which it should have.
+
+    Args:
+        fingerprint: Of the view as it was ordered; given back where nothing is left out.
+        left_out: Place of the source, line and image of each case, in any order.
+    """
+    cases = sorted(left_out)
+    if not cases:
+        return Sha256Hex(fingerprint)
+    text = json.dumps([fingerprint, "without", cases])
+    return Sha256Hex(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
+
+
 def _add_files(digest: "hashlib._Hash", paths: Iterable[Path]) -> None:
     for path in paths:
         try:

@@ -7,12 +7,16 @@ renamed first, so that whoever comes later finds none.
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import shutil
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+
+from fedward_common.errors import LockedError
+from fedward_common.file_lock import held_lock
 
 INDEX_FILE = "index.json"
 
@@ -41,6 +45,26 @@ class HeldView:
 def view_folders(cache_folder: Path) -> list[Path]:
     """Give the folders of all whole views."""
     return sorted(path for path in _folders(cache_folder) if _VIEW.match(path.name))
+
+
+def ordered_fingerprint(folder: Path) -> str:
+    """Give the fingerprint of what a view was to be; "" where its index cannot be read."""
+    try:
+        return str(json.loads((folder / INDEX_FILE).read_bytes())["ordered"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def folder_of_order(cache_folder: Path, fingerprint: str) -> Path:
+    """Give where the view of an order is, or would be.
+
+    A view without the cases that no decoder survived has a name of its own; a whole one goes first.
+    """
+    whole = cache_folder / fingerprint
+    if (whole / INDEX_FILE).exists():
+        return whole
+    others = (one for one in view_folders(cache_folder) if ordered_fingerprint(one) == fingerprint)
+    return next(others, whole)
 
 
 def bytes_of_views(cache_folder: Path) -> int:
@@ -81,22 +105,22 @@ def sweep_views(cache_folder: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         elif building is not None:
             with (
-                contextlib.suppress(BlockingIOError),
+                contextlib.suppress(LockedError),
                 only_builder(cache_folder, building[1], wait=False),
             ):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def only_builder(cache_folder: Path, fingerprint: str, *, wait: bool = True) -> Iterator[None]:
+def only_builder(
+    cache_folder: Path, fingerprint: str, *, wait: bool = True
+) -> contextlib.AbstractContextManager[None]:
     """Hold off other builders of a view; a dead builder's lock is free.
 
     Raises:
-        BlockingIOError: It is being built, and `wait` is false.
+        LockedError: It is being built, and `wait` is false.
     """
-    with (cache_folder / f".{fingerprint}.lock").open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
+    held = LockedError("another process builds this view", hint="wait for it to end")
+    return held_lock(cache_folder / f".{fingerprint}.lock", if_held=None if wait else held)
 
 
 def _folders(cache_folder: Path) -> Iterator[Path]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.client.cohorts.cached_cases import (
     GIGABYTE,
+    KEY,
     Hospital,
     image_of,
     mask_of,
@@ -20,7 +21,7 @@ from fedward_client.cohorts.cache.native_index import CacheEntry
 
 
 def cache_in(tmp_path: Path, quota_bytes: int = GIGABYTE) -> NativeCache:
-    return NativeCache(tmp_path / "cache" / "native", quota_bytes)
+    return NativeCache(tmp_path / "cache" / "native", quota_bytes, pseudonym_key=KEY)
 
 
 def arrays_of(tmp_path: Path) -> list[Path]:

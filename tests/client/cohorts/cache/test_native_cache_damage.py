@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tests.client.cohorts.cached_cases import (
     GIGABYTE,
+    KEY,
     Hospital,
     cached_case_ids,
     image_of,
@@ -22,7 +23,8 @@ from fedward_client.cohorts.cache.native_cache import NativeCache, open_native_c
 from fedward_client.cohorts.cache.native_decoding import find_array, names_of_case
 from fedward_client.cohorts.cache.native_index import CacheEntry
 from fedward_client.dicom.decode_pool import DecodePool
-from fedward_client.site_home import SiteHome
+from fedward_client.pseudonyms import pseudonym
+from fedward_client.site_home import create_site_home
 from fedward_common.errors import (
     CohortError,
     ConfigurationError,
@@ -32,7 +34,7 @@ from fedward_common.errors import (
 
 
 def cache_in(tmp_path: Path, quota_bytes: int = GIGABYTE) -> NativeCache:
-    return NativeCache(tmp_path / "cache" / "native", quota_bytes)
+    return NativeCache(tmp_path / "cache" / "native", quota_bytes, pseudonym_key=KEY)
 
 
 def arrays_of(tmp_path: Path) -> list[Path]:
@@ -188,10 +190,10 @@ def test_a_full_disk_is_named_and_leaves_only_whole_arrays(
 
 
 def test_a_sites_quota_stands_in_its_settings(tmp_path: Path) -> None:
-    home = SiteHome(tmp_path)
+    home = create_site_home(tmp_path, split_key=KEY)
     assert open_native_cache(home).used_bytes == 0
     home.settings_file.write_text("cache_quota_gigabytes = 1e-6")
-    hospital = Hospital(tmp_path / "data")
+    hospital = Hospital(tmp_path / "data", key=home.pseudonym_key())
     with pytest.raises(CohortError) as raised:
         hospital.decode(open_native_cache(home))
     assert raised.value.code == "E_CACHE_FULL"
@@ -289,7 +291,9 @@ def test_a_file_of_many_frames_is_fetched_once_for_all_of_them(tmp_path: Path) -
     """Its lines need not stand one after the other, and no file is kept beside the next one."""
     hospital = Hospital(tmp_path / "data", num_cases=2, most_allowed=1)
     hospital.cases = [
-        hospital.case(number % 2, case_id=f"case{number}", frame=number // 2) for number in range(8)
+        hospital.case(file, case_id=pseudonym(KEY, "case", f"{file}#{frame}"), frame=frame)
+        for frame in range(4)
+        for file in range(2)
     ]
     assert [one.code for one in hospital.decode(cache_in(tmp_path))] == [None] * 8
     assert (hospital.num_fetched, hospital.most_open, hospital.now_open) == (2, 1, 0)

@@ -21,6 +21,8 @@ from fedward_client.cohorts.cache.native_cache import open_native_cache
 from fedward_client.cohorts.cache.needed_snapshots import UNUSED_AFTER_SECONDS
 from fedward_client.cohorts.cache.site_room import Freed, free_cache
 from fedward_client.cohorts.registered.excluded_patients import add_excluded_patients
+from fedward_client.cohorts.registered.registered_source import RegisteredSource
+from fedward_client.cohorts.source import Case, UnusableCaseError
 from fedward_client.cohorts.views.job_view import JobView, open_job_view, prepare_job_view
 from fedward_client.cohorts.views.view_folders import bytes_of_views
 from fedward_client.pseudonyms import pseudonym
@@ -138,6 +140,27 @@ def test_a_view_with_an_excluded_patient_is_built_again_without(home: SiteHome) 
     assert again.folder == folder and len(again.images) == 5
     del again
     assert free_cache(home).views == 0
+
+
+def test_a_view_that_lacks_cases_is_kept_for_its_run_alone(
+    home: SiteHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = snapshot_in(home)
+    read_image = RegisteredSource.read_image
+
+    def read(source: RegisteredSource, case: Case) -> object:
+        if case.line == 3:
+            raise UnusableCaseError("E_DECODER_CRASHED")
+        return read_image(source, case)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RegisteredSource, "read_image", read)
+        lacking = built(home, snapshot)
+    run = pin(home, "ab12", snapshot, lacking)
+    assert free_cache(home).views == 0 and built(home, snapshot) == lacking
+    (run / "test-sums.npy").write_bytes(b"")
+    assert free_cache(home).views == 1
+    assert built(home, snapshot) != lacking and free_cache(home).views == 0
 
 
 def test_views_count_in_the_quota_and_go_before_it_is_passed(home: SiteHome) -> None:

@@ -1,73 +1,32 @@
+"""A folder of DICOM files is scanned: what is found, what changed, what cannot be read."""
+
 import dataclasses
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.client.cohorts.dicom_tree import (
+    CUT,
     everything,
     facts_at,
+    fill,
     findings,
     instance_bytes,
     open_index,
     problems,
     scan,
+    touch,
     write,
 )
 
-from fedward_client.cohorts.index import folder_scan, index_scan
+from fedward_client.cohorts.index import folder_scan
 from fedward_client.cohorts.index.folder_scan import FolderStore
 from fedward_client.cohorts.index.instance_store import ScanProgress, ScanSummary
-from fedward_client.cohorts.source import UnusableCaseError
 from fedward_client.dicom.bounded_reading import Header, scan_header
 from fedward_common.errors import CohortError
-
-CUT = instance_bytes("1.66")[:200]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "dicom"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "index.sqlite"
-
-
-def fill(folder: Path, number: int = 6) -> None:
-    for n in range(number):
-        write(folder, f"p{n % 2}/s{n % 3}/{n}.dcm", instance_bytes(f"1.9.{n}", f"1.2.{n % 3}"))
-    write(folder, "notes.txt", b"no DICOM")
-    write(folder, "p0/cut", CUT)
-
-
-def touch(path: Path, modified_ns: int) -> None:
-    os.utime(path, ns=(modified_ns, modified_ns))
-
-
-def stop_after(files: int) -> Callable[[ScanProgress], None]:
-    def stop(progress: ScanProgress) -> None:
-        if progress.files_seen >= files:
-            raise KeyboardInterrupt
-
-    return stop
-
-
-def interrupted_scan(folder: Path, file: Path, after: int) -> None:
-    with open_index(file) as index, pytest.raises(KeyboardInterrupt):
-        FolderStore(folder, progress_every=1).scan(index, stop_after(after))
 
 
 def test_a_tree_is_indexed(folder: Path, file: Path) -> None:
@@ -106,6 +65,23 @@ def test_changed_new_and_vanished_files_are_seen(folder: Path, file: Path) -> No
     assert facts_at(file, "p1/s1/1.dcm").modified_ns == 10**18
     with open_index(file) as index:
         assert index.at("p0/s2/2.dcm") is None and index.instance("1.9.3") == ()
+
+
+def test_a_file_in_anothers_place_is_read_though_it_has_its_size_and_time(
+    folder: Path, file: Path
+) -> None:
+    fill(folder)
+    path = folder / "p0/s0/0.dcm"
+    touch(path, 10**18)
+    scan(folder, file)
+    other = instance_bytes("1.9.8", "1.2.0", PatientID="SECRET-ID-8")
+    assert len(other) == path.stat().st_size
+    path.write_bytes(other)
+    touch(path, 10**18)
+    assert scan(folder, file).files_read == 1
+    found = facts_at(file, "p0/s0/0.dcm")
+    assert (found.sop_instance_uid, found.patient_id) == ("1.9.8", "SECRET-ID-8")
+    assert scan(folder, file).files_read == 0
 
 
 def test_duplicates_and_twins_are_told_apart_by_their_bytes(folder: Path, file: Path) -> None:
@@ -310,96 +286,6 @@ def test_what_was_put_in_a_twins_place_is_not_waited_for(
     assert problems(file) == [(code, "b")]
 
 
-@pytest.mark.parametrize("batch", [1, 3, 500])
-def test_interrupted_scans_end_in_the_same_index(
-    folder: Path, file: Path, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(index_scan, "_BATCH", batch)
-    fill(folder, 12)
-    write(folder, "twin", instance_bytes("1.9.3", "1.2.0"))
-    whole = tmp_path / "whole.sqlite"
-    scan(folder, whole)
-    afters = random.Random(batch).sample(range(1, 15), 6)
-    for after in afters:
-        interrupted_scan(folder, file, after)
-        with open_index(file) as index:
-            assert not index.is_whole and index.count() <= 13
-    done = scan(folder, file)
-    assert everything(file) == everything(whole)
-    assert done.files_read == 15 - max(afters)
-
-
-files = st.dictionaries(
-    st.sampled_from(["a", "b", "c/a", "c/b", "c/d/e", "z"]),
-    st.sampled_from(
-        [b"text", CUT, *(instance_bytes(f"1.{n}") for n in range(3)),
-         *(instance_bytes(f"1.{n}", Modality="MR") for n in range(2))]
-    ),
-    min_size=1,
-)  # fmt: skip
-
-
-@settings(max_examples=15, deadline=None)
-@given(steps=st.lists(st.tuples(files, st.integers(1, 8)), min_size=1, max_size=4))
-def test_a_scan_in_parts_of_a_changing_folder_equals_one_of_its_last_state(
-    steps: list[tuple[dict[str, bytes], int]],
-) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder, parts, whole = Path(name, "f"), Path(name, "1.sqlite"), Path(name, "2.sqlite")
-        for step, (contents, after) in enumerate(steps, start=1):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            for locator, content in contents.items():
-                # the time tells the content, as a clock that never stands still would
-                touch(write(folder, locator, content), step * 10**9)
-            if after <= len(contents):
-                interrupted_scan(folder, parts, after)
-            else:
-                scan(folder, parts)
-        scan(folder, parts)
-        scan(folder, whole)
-        assert everything(parts) == everything(whole)
-
-
-def test_a_killed_process_leaves_an_index_that_the_next_scan_completes(
-    folder: Path, file: Path, tmp_path: Path
-) -> None:
-    fill(folder, 40)
-    program = """
-import sys
-from pathlib import Path
-from fedward_client.cohorts.index import index_scan
-from fedward_client.cohorts.index.dicom_index import DicomIndex
-from fedward_client.cohorts.index.folder_scan import FolderStore
-index_scan._BATCH = 7
-index = DicomIndex.open(Path(sys.argv[2]), pseudonym_key=bytes(range(32)))
-def progress(told):
-    print(told.files_seen, flush=True)
-    sys.stdin.readline()
-FolderStore(Path(sys.argv[1]), progress_every=1).scan(index, progress)
-"""
-    for lines in (9, 30):
-        child = subprocess.Popen(
-            [sys.executable, "-c", program, str(folder), str(file)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert child.stdin is not None and child.stdout is not None
-        for _ in range(lines):
-            assert child.stdout.readline()
-            child.stdin.write("\n")
-            child.stdin.flush()
-        child.stdout.readline()
-        child.send_signal(signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
-        child.stdin.close(), child.stdout.close()
-    with open_index(file) as index:
-        assert 20 < index.count() < 40 and not index.is_whole
-    assert scan(folder, file).files_read < 20
-    whole = tmp_path / "whole.sqlite"
-    scan(folder, whole)
-    assert everything(file) == everything(whole)
-
-
 def test_names_that_are_no_text_odd_or_long_are_indexed(folder: Path, file: Path) -> None:
     names = [os.fsdecode(b"\xff\xfe"), "line\nbreak", "n" * 255, "a\\..\\b", "C:x", "-rf", "é"]
     for number, name in enumerate(names):
@@ -411,30 +297,3 @@ def test_names_that_are_no_text_odd_or_long_are_indexed(folder: Path, file: Path
     with FolderStore(folder).local_files(names) as paths:
         assert [path.name for path in paths] == names
         assert all(path.is_file() for path in paths)
-
-
-@pytest.mark.parametrize(
-    ("locator", "code"),
-    [
-        ("none", "E_FILE_NOT_FOUND"),
-        ("", "E_FILE_NOT_FOUND"),
-        ("a\0b", "E_FILE_NOT_FOUND"),
-        ("n" * 300, "E_FILE_NOT_FOUND"),
-        ("loop", "E_FILE_NOT_FOUND"),
-        ("../outside", "E_PATH_ESCAPES"),
-        ("/etc/hostname", "E_PATH_ESCAPES"),
-        ("link", "E_PATH_ESCAPES"),
-    ],
-)
-def test_files_are_given_from_inside_the_folder_alone(
-    folder: Path, locator: str, code: str
-) -> None:
-    write(folder, "../outside", b"x")
-    (folder / "link").symlink_to("../outside")
-    (folder / "loop").symlink_to("loop")
-    with (
-        pytest.raises(UnusableCaseError) as caught,
-        FolderStore(folder).local_files(["link" if locator == "link" else locator]),
-    ):
-        pass
-    assert caught.value.code == code

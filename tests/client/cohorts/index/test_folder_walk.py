@@ -45,7 +45,8 @@ def test_large_folders_come_in_sorted_blocks(folder: Path, monkeypatch: pytest.M
 def test_size_time_and_path_are_those_of_the_file(folder: Path) -> None:
     fill(folder, "a")
     os.utime(folder / "a", ns=(1, 123456789))
-    assert list(walk_files(folder)) == [FoundFile("a", str(folder / "a"), 1, 123456789)]
+    changed_ns = (folder / "a").stat().st_ctime_ns
+    assert list(walk_files(folder)) == [FoundFile("a", str(folder / "a"), 1, 123456789, changed_ns)]
 
 
 def test_links_to_folders_are_not_followed_so_no_loop_is_walked(folder: Path) -> None:
@@ -144,4 +145,5 @@ def test_a_file_that_vanishes_while_its_folder_is_read_is_left_out(folder: Path)
 
 
 def test_what_was_found_shows_no_path() -> None:
-    assert "SECRET" not in repr([FoundFile("SECRET", "SECRET", 1, 2), FoundProblem("SECRET", "E")])
+    found = [FoundFile("SECRET", "SECRET", 1, 2, 3), FoundProblem("SECRET", "E")]
+    assert "SECRET" not in repr(found)

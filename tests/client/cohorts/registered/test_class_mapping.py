@@ -3,10 +3,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedward_client.cohorts.registered.class_mapping import ClassMapping
+from fedward_client.cohorts.registered.class_mapping import (
+    ClassMapping,
+    drawn_value,
+    mask_values,
+    segment_meanings,
+)
 from fedward_client.cohorts.source import UnusableCaseError
 from fedward_common.annotation import NOT_ANNOTATED, NOT_ANNOTATED_VOXEL
-from fedward_common.errors import CohortError
+from fedward_common.errors import CohortError, ConfigurationError
 from fedward_common.job.job_file import TaskClass, TaskSection
 
 
@@ -73,3 +78,52 @@ def test_another_task_is_refused_by_code(job: TaskSection) -> None:
     with pytest.raises(CohortError) as raised:
         mapping(ORGANS, job)
     assert raised.value.code == "E_TASK_MISMATCH"
+
+
+def test_segments_are_told_by_number_or_name_in_any_capitals() -> None:
+    told: dict[str, str | int] = {
+        " GTV-1 ": "liver",
+        "3": 2,
+        "Body": "exclude",
+        "unclear": "not annotated",
+        "0": 0,
+    }
+    assert segment_meanings(told, ORGANS) == (
+        ("3", drawn_value(2)),
+        ("body", None),
+        ("gtv-1", drawn_value(1)),
+        ("unclear", drawn_value(NOT_ANNOTATED)),
+    )
+    assert segment_meanings({}, ORGANS) == ()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"GTV": "liver", "gtv ": "spleen"}, {"GTV": "liver", "gtv": "exclude"}, {"0": "exclude"}],
+)
+def test_contradicting_meanings_are_refused(told: dict[str, str | int]) -> None:
+    with pytest.raises(ConfigurationError):
+        segment_meanings(told, ORGANS)
+
+
+def test_only_numbers_are_values_of_a_masks_file_and_excluded_ones_are_not_drawn() -> None:
+    told: dict[str, str | int] = {"GTV": "liver", "5": "spleen", "9": "exclude"}
+    assert mask_values(told, ORGANS) == ((0, 0), (5, 2), (9, 0))
+    assert mask_values({**told, "0": "not annotated"}, ORGANS) == (
+        (0, NOT_ANNOTATED),
+        (5, 2),
+        (9, NOT_ANNOTATED),
+    )
+    assert mask_values({}, ORGANS) == ((0, 0), (1, 1), (2, 2))
+
+
+def test_what_was_drawn_becomes_the_jobs_classes() -> None:
+    job = task_of("segmentation", "background", "spleen", "liver")
+    drawn = np.array([0, *map(drawn_value, (0, 1, 2, NOT_ANNOTATED))], dtype=np.uint16)
+    classes = mapping(ORGANS, job, v7=1)
+    found = classes.mask_of(drawn, is_drawn=True)
+    assert found.tolist() == [0, 0, 2, 1, NOT_ANNOTATED_VOXEL] and found.dtype == np.uint8
+    around = mapping(ORGANS, job, v0=NOT_ANNOTATED).mask_of(drawn, is_drawn=True)
+    assert around.tolist() == [NOT_ANNOTATED_VOXEL, 0, 2, 1, NOT_ANNOTATED_VOXEL]
+    with pytest.raises(UnusableCaseError, match="E_MASK_VALUE"):
+        classes.mask_of(np.array([drawn_value(3)]), is_drawn=True)

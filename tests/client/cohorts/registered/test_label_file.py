@@ -53,6 +53,14 @@ def test_a_byte_order_mark_and_blanks_do_not_matter(tmp_path: Path) -> None:
     assert (table.rows[0].key, table.rows[0].labels, table.rows[0].line) == ("1.2", ("0",), 2)
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_columns_may_be_separated_by_commas_semicolons_or_tabs(
+    separator: str, tmp_path: Path
+) -> None:
+    table = read(tmp_path, "file,label,split\nx,0,test\n".replace(",", separator))
+    assert (table.rows[0].key, table.rows[0].labels, table.rows[0].split) == ("x", ("0",), "test")
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [
@@ -60,7 +68,8 @@ def test_a_byte_order_mark_and_blanks_do_not_matter(tmp_path: Path) -> None:
         ("NEEDLE\n1.2\n", "no column for images"),
         ("NEEDLE,label\n1.2,0\n", "no column for images"),
         ("file,NEEDLE\nx,0\n", "no column for labels"),
-        ("file;label\nx;0\n", "no column for images"),
+        ("file|label\nx|0\n", "no column for images"),
+        ("file;label\nNEEDLE,0\n", "1 cells"),
         ("file,label,Label\nx,0,NEEDLE\n", "2 columns"),
         ("file,label\nNEEDLE,0,1\n", "3 cells"),
         ('file,label\n"NEEDLE,0\n', "CSV"),

@@ -273,6 +273,9 @@ def test_a_mask_of_the_index_fits_its_series(
         ("sub/m.PNG", "picture"),
         ("gone.nii.gz", "E_MASK_NOT_FOUND"),
         ("gone.dcm", "E_MASK_NOT_FOUND"),
+        ("sub/m.bmp", "E_MASK_UNREADABLE"),
+        ("sub/m.tiff", "E_MASK_UNREADABLE"),
+        ("sub/m.JPG", "E_MASK_UNREADABLE"),
         ("", "E_MASK_NOT_FOUND"),
         ("../m.nii.gz", "E_PATH_ESCAPES"),
         ("/m.nii.gz", "E_PATH_ESCAPES"),
@@ -282,7 +285,7 @@ def test_a_mask_beside_the_label_file_stays_below_its_folder(
     path: str, outcome: str, tmp_path: Path
 ) -> None:
     (tmp_path / "sub").mkdir()
-    for name in ("m.nii.gz", "sub/m.PNG"):
+    for name in ("m.nii.gz", "sub/m.PNG", "sub/m.bmp", "sub/m.tiff", "sub/m.JPG"):
         (tmp_path / name).write_bytes(b"mask")
     row = LabelRow(2, "1.5", mask_path=path)
     matched, told = masks_told(row, FakeIndex(slices("1.5")), tmp_path)

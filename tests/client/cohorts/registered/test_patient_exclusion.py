@@ -1,7 +1,7 @@
 """Excluding patients: nobody is lost, whatever is damaged and whoever works beside."""
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,10 @@ from fedward_client.cohorts.registered.excluded_patients import (
     add_excluded_patients,
     excluded_patients,
 )
-from fedward_client.cohorts.registered.patient_exclusion import exclude_everywhere
+from fedward_client.cohorts.registered.patient_exclusion import (
+    ExclusionOutcome,
+    exclude_everywhere,
+)
 from fedward_client.cohorts.registered.split_record import SplitRecord
 from fedward_client.pseudonyms import pseudonym
 from fedward_client.site_home import SiteHome
@@ -116,3 +119,68 @@ def test_other_ids_of_the_same_person_are_counted_and_stay(tmp_path: Path) -> No
     assert not is_out(home, "SECRET-ID-2")
     both = frozenset({"SECRET-ID-1", "SECRET-ID-2"})
     assert exclude_everywhere(home, both, "withdrawn").other_ids == 0
+
+
+# -- other ids of the same persons -----------------------------------------------------------------
+
+PERSON = {"PatientName": "ONE^PERSON", "PatientBirthDate": "19500101", "PatientSex": "F"}
+
+
+def exclude_one(home: SiteHome, patient: str) -> ExclusionOutcome:
+    return exclude_everywhere(home, frozenset({patient}), "withdrawn", with_other_ids=True)
+
+
+def rows_of(numbers: Iterable[int], **others: str) -> list[dict[str, str]]:
+    return [{"file": f"i{n}.dcm", "label": "0", "split": "train", **others} for n in numbers]
+
+
+def test_other_ids_of_the_same_person_are_excluded_where_that_is_asked_for(tmp_path: Path) -> None:
+    home = home_in(tmp_path / "home")
+    for number in range(4):
+        write_image(tmp_path / "dicom", number, random_image(number), **(PERSON if number else {}))
+    register(home, tmp_path / "dicom", rows_of(range(4)), "one")
+    outcome = exclude_one(home, "SECRET-ID-1")
+    assert (outcome.named, outcome.other_ids_excluded, outcome.other_ids) == (1, 2, 0)
+    assert (outcome.cases, outcome.newly_excluded) == ({"one": 3}, 3)
+    assert all(is_out(home, f"SECRET-ID-{n}") for n in (1, 2, 3))
+    assert not is_out(home, "SECRET-ID-0")
+
+
+def test_an_other_id_may_stand_in_another_cohort(tmp_path: Path) -> None:
+    home = home_in(tmp_path / "home")
+    for number in (1, 2):
+        write_image(tmp_path / f"dicom{number}", number, random_image(number), **PERSON)
+        register(home, tmp_path / f"dicom{number}", rows_of([number]), f"c{number}")
+    counted = exclude_everywhere(home, WITHDRAWN, "withdrawn")
+    assert (counted.other_ids, counted.other_ids_excluded) == (1, 0)
+    assert not is_out(home, "SECRET-ID-2")
+    taken = exclude_one(home, "SECRET-ID-1")
+    assert (taken.other_ids, taken.other_ids_excluded) == (0, 1)
+    assert is_out(home, "SECRET-ID-2")
+    assert taken.cases == {"c1": 1, "c2": 1}
+
+
+def test_an_id_of_a_label_file_takes_the_headers_id_along(tmp_path: Path) -> None:
+    home = home_of_two(tmp_path)
+    assert exclude_one(home, "own-1").other_ids_excluded == 1
+    assert is_out(home, "SECRET-ID-1") and is_out(home, "own-1")
+    assert not is_out(home, "SECRET-ID-0") and not is_out(home, "own-2")
+
+
+def test_a_name_that_stands_for_too_many_takes_nobody_along(tmp_path: Path) -> None:
+    home = home_in(tmp_path / "home")
+    for number in range(12):
+        write_image(tmp_path / "dicom", number, random_image(number), **PERSON)
+    register(home, tmp_path / "dicom", rows_of(range(12)), "names")
+    outcome = exclude_one(home, "SECRET-ID-1")
+    assert (outcome.other_ids_excluded, outcome.other_ids) == (0, 11)
+
+
+def test_an_id_that_stands_for_too_many_is_not_taken_along(tmp_path: Path) -> None:
+    home = home_in(tmp_path / "home")
+    for number in range(12):
+        write_image(tmp_path / "dicom", number, random_image(number), PatientID="ANONYMOUS")
+    lesions = [row for n in range(12) for row in rows_of([n], lesion_id=f"L{n}")]
+    register(home, tmp_path / "dicom", lesions, "ids", unit="lesion")
+    assert exclude_one(home, "L1").other_ids_excluded == 0
+    assert is_out(home, "L1") and not is_out(home, "ANONYMOUS")

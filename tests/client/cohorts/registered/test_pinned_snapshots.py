@@ -22,7 +22,7 @@ from fedward_client.cohorts.registered.pinned_snapshots import (
     write_pins,
 )
 from fedward_client.site_home import SiteHome
-from fedward_common.errors import CohortError, ConfigurationError
+from fedward_common.errors import CohortError, ConfigurationError, CorruptFileError
 
 FILES = SourceSettings(source="arrays", path="/a.npz", manifest="/a.csv")
 
@@ -128,3 +128,72 @@ def test_a_cohort_that_lost_its_settings_is_not_replaced_by_a_file_of_its_name(
     CohortFolder(home, "chest").settings_file.unlink()
     with pytest.raises(ConfigurationError):
         offered_sources(home, "chest")
+
+
+# -- the record ------------------------------------------------------------------------------------
+
+
+def home_of_one_tester(tmp_path: Path) -> SiteHome:
+    """Cohort "chest" tests on patient SECRET-ID-1, and trains on SECRET-ID-0."""
+    home = home_in(tmp_path / "home")
+    for number in range(2):
+        write_image(tmp_path / "dicom", number, random_image(number))
+    register(home, tmp_path / "dicom", rows_of("train", "test"))
+    return home
+
+
+def rows_of(*splits: str, **others: str) -> list[dict[str, str]]:
+    return [
+        {"file": f"i{n}.dcm", "label": "0", "split": split, **others}
+        for n, split in enumerate(splits)
+    ]
+
+
+@pytest.mark.parametrize("others", [{}, {"patient": "own-1"}], ids=["same name", "another name"])
+def test_a_snapshot_whose_test_patient_trains_elsewhere_now_is_refused(
+    tmp_path: Path, others: dict[str, str]
+) -> None:
+    home = home_of_one_tester(tmp_path)
+    assert with_newest_snapshots([settings_of(home)])
+    trained = [{**rows_of("", "train")[1], **others}]
+    register(home, tmp_path / "dicom", trained, "other")
+    for source in (settings_of(home), settings_of(home, "chest@1")):
+        with pytest.raises(CohortError) as raised:
+            with_newest_snapshots([source])
+        assert raised.value.code == "E_SPLIT_MOVED"
+        assert "cohort update chest" in raised.value.hint and "SECRET" not in str(raised.value)
+    register(home, tmp_path / "dicom", rows_of("train", ""))
+    assert with_newest_snapshots([settings_of(home)])[0].cohort == "chest@2"
+
+
+def test_a_run_that_was_accepted_before_goes_on(tmp_path: Path) -> None:
+    home, file = home_of_one_tester(tmp_path), tmp_path / "pins"
+    sources = with_newest_snapshots([settings_of(home)])
+    write_pins(file, sources)
+    register(home, tmp_path / "dicom", rows_of("train", "train"), "other")
+    assert with_pinned_snapshots(file, sources) == sources
+
+
+def test_no_run_is_accepted_on_a_record_or_a_list_that_was_changed(tmp_path: Path) -> None:
+    home = home_of_one_tester(tmp_path)
+    record, listed = home.folder / "split_record.sqlite", home.excluded_patients_file
+    exclude_everywhere(home, frozenset({"SECRET-ID-7"}), "withdrawn")
+    older = {path: path.read_bytes() for path in (record, listed)}
+    exclude_everywhere(home, frozenset({"SECRET-ID-8"}), "withdrawn")
+    newer = {path: path.read_bytes() for path in (record, listed)}
+    assert with_newest_snapshots([settings_of(home)])
+    for path, content in ((record, b""), (record, b"x" * 999), (listed, older[listed])):
+        path.write_bytes(content)
+        with pytest.raises(CorruptFileError):
+            with_newest_snapshots([settings_of(home)])
+        path.write_bytes(newer[path])
+    assert with_newest_snapshots([settings_of(home)])
+
+
+def test_no_snapshot_is_made_on_a_record_or_a_list_that_was_changed(tmp_path: Path) -> None:
+    home = home_of_one_tester(tmp_path)
+    older = home.excluded_patients_file.read_bytes()
+    exclude_everywhere(home, frozenset({"SECRET-ID-1"}), "withdrawn")
+    home.excluded_patients_file.write_bytes(older)
+    with pytest.raises(CorruptFileError):
+        register(home, tmp_path / "dicom", rows_of("train", "test"))

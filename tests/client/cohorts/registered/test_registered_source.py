@@ -183,23 +183,47 @@ def test_no_view_is_kept_of_a_moment_in_which_files_are_away(tmp_path: Path, tro
     assert len(view.images) == 8 and view.exclusions == {}
 
 
-def test_a_decoder_that_ran_out_of_time_or_memory_is_asked_again(
+def test_a_server_that_answers_nonsense_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = images_in(tmp_path)
-    for code in ("E_DECODER_TIMEOUT", "E_DECODER_MEMORY", "E_DECODER_CRASHED", "E_SERVER_ANSWER"):
 
-        class Failing(PoolInProcess):
-            def map(self, orders: Any, code: str = code) -> Any:
-                for _ in orders:
-                    yield UnusableCaseError(code)
+    class Failing(PoolInProcess):
+        def map(self, orders: Any) -> Any:
+            for _ in orders:
+                yield UnusableCaseError("E_SERVER_ANSWER")
 
-        monkeypatch.setattr("fedward_client.dicom.decode_pool.DecodePool", Failing)
-        with pytest.raises(CohortError, match=f"{code} 8") as raised:
-            view_of(tmp_path / "cache", settings_of(home))
-        assert raised.value.code == "E_SOURCE_UNREADABLE"
+    monkeypatch.setattr("fedward_client.dicom.decode_pool.DecodePool", Failing)
+    with pytest.raises(CohortError, match="E_SERVER_ANSWER 8") as raised:
+        view_of(tmp_path / "cache", settings_of(home))
+    assert raised.value.code == "E_SOURCE_UNREADABLE"
     monkeypatch.setattr("fedward_client.dicom.decode_pool.DecodePool", PoolInProcess)
     assert len(view_of(tmp_path / "cache", settings_of(home)).images) == 8
+
+
+@pytest.mark.parametrize("code", ["E_DECODER_TIMEOUT", "E_DECODER_MEMORY", "E_DECODER_CRASHED"])
+def test_a_file_that_no_decoder_survives_is_left_out_of_the_view_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    home = images_in(tmp_path)
+
+    class Failing(PoolInProcess):
+        def map(self, orders: Any) -> Any:
+            for operation, arguments in orders:
+                if arguments["path"].endswith("i2.dcm"):
+                    yield UnusableCaseError(code)
+                else:
+                    yield from super().map([(operation, arguments)])
+
+    monkeypatch.setattr("fedward_client.dicom.decode_pool.DecodePool", Failing)
+    view = view_of(tmp_path / "cache", settings_of(home, max_excluded_share=0.5))
+    assert view.exclusions == {code: 1} and view.excluded_lines[code] == ((0, 4),)
+    with pytest.raises(CohortError) as raised:
+        view_of(tmp_path / "strict", settings_of(home, max_excluded_share=0.1))
+    assert raised.value.code == "E_TOO_MANY_EXCLUDED"
+    monkeypatch.setattr("fedward_client.dicom.decode_pool.DecodePool", PoolInProcess)
+    whole = view_of(tmp_path / "other", settings_of(home, max_excluded_share=0.5))
+    assert len(whole.images) == 8 and whole.folder.name != view.folder.name
 
 
 def test_a_new_way_of_decoding_is_a_new_view(

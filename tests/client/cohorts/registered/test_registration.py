@@ -14,8 +14,8 @@ from fedward_client.cohorts.registered.registration import (
     write_registration,
 )
 from fedward_client.cohorts.registered.registration_request import key_value_pairs, spacing_of
+from fedward_client.cohorts.registered.scanner_names import modality_name, scanner_name
 from fedward_client.cohorts.registered.snapshot import Snapshot
-from fedward_client.cohorts.reports.scanner_names import modality_name, scanner_name
 from fedward_client.dicomweb.settings import DicomWebSettings
 from fedward_client.site_home import SiteHome, create_site_home
 from fedward_common.errors import ConfigurationError
@@ -66,8 +66,8 @@ def test_a_registration_is_read_back_as_it_was(home: SiteHome, more: dict[str, A
         ({"max_excluded_share": 1.5}, "max_excluded_share"),
         ({"spacing_mm": (0.0, 1.0, 1.0)}, "spacing_mm"),
         ({"label_values": {"a": "nromal"}}, "no class"),
-        ({"task": SEGMENT, "label_values": {"1": "exclude"}}, "exclude"),
-        ({"task": SEGMENT, "label_values": {"liver": "organ"}}, "whole number"),
+        ({"task": SEGMENT, "label_values": {"0": "exclude"}}, "exclude"),
+        ({"task": SEGMENT, "label_values": {"GTV": "organ", "gtv ": "exclude"}}, "two things"),
         ({"class_columns": {"normal": "x"}}, "class_columns"),
     ],
 )

@@ -1,7 +1,7 @@
 import dataclasses
+import hashlib
+import hmac
 import json
-import os
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,6 @@ from tests.client.cohorts.small_cohorts import KEY
 
 from fedward_client.cohorts.findings import Finding
 from fedward_client.cohorts.registered.cohort_folder import CohortFolder
-from fedward_client.cohorts.registered.excluded_patients import (
-    add_excluded_patients,
-    excluded_patients,
-    read_patient_ids,
-)
 from fedward_client.cohorts.registered.snapshot import (
     FileState,
     MaskReference,
@@ -23,13 +18,12 @@ from fedward_client.cohorts.registered.snapshot import (
     SnapshotCase,
 )
 from fedward_client.cohorts.registered.snapshot_store import (
+    newest_recorded_counts,
     newest_snapshot,
     read_snapshot,
     snapshot_numbers,
     write_snapshot,
 )
-from fedward_client.cohorts.registered.split_record import SplitRecord
-from fedward_client.cohorts.source import Split
 from fedward_client.site_home import SiteHome, create_site_home
 from fedward_common.errors import ConfigurationError, CorruptFileError, LockedError
 
@@ -47,6 +41,7 @@ CASE = SnapshotCase(
     age_years=47,
     scanner="Siemens",
     modality="CT",
+    identities=("0a", "0b"),
 )
 SNAPSHOT = Snapshot(
     name="chest",
@@ -69,8 +64,8 @@ def home(tmp_path: Path) -> SiteHome:
 
 
 def test_a_snapshot_is_read_back_as_it_was(home: SiteHome) -> None:
-    write_snapshot(home, SNAPSHOT)
-    write_snapshot(home, dataclasses.replace(SNAPSHOT, number=2))
+    write_snapshot(home, SNAPSHOT, 0)
+    write_snapshot(home, dataclasses.replace(SNAPSHOT, number=2), 0)
     assert read_snapshot(home, "chest@1") == SNAPSHOT
     assert read_snapshot(home, "chest").number == 2
     assert newest_snapshot(home, "chest") == read_snapshot(home, "chest@2")
@@ -78,7 +73,7 @@ def test_a_snapshot_is_read_back_as_it_was(home: SiteHome) -> None:
 
 
 def test_a_snapshot_is_canonical_json_for_its_owner_alone(home: SiteHome) -> None:
-    path = write_snapshot(home, SNAPSHOT)
+    path = write_snapshot(home, SNAPSHOT, 0)
     content = path.read_bytes()
     table = json.loads(content)
     plain = json.dumps(table, sort_keys=True, separators=(",", ":")).encode() + b"\n"
@@ -87,18 +82,18 @@ def test_a_snapshot_is_canonical_json_for_its_owner_alone(home: SiteHome) -> Non
 
 
 def test_a_snapshot_is_never_written_twice(home: SiteHome) -> None:
-    write_snapshot(home, SNAPSHOT)
+    write_snapshot(home, SNAPSHOT, 0)
     with pytest.raises(ConfigurationError, match="exists"):
-        write_snapshot(home, SNAPSHOT)
+        write_snapshot(home, SNAPSHOT, 0)
 
 
 @given(place=st.integers(0, 2000), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_found(
     tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
 ) -> None:
-    home = SiteHome(tmp_path_factory.mktemp("home"))
+    home = create_site_home(tmp_path_factory.mktemp("home"), split_key=KEY)
     CohortFolder(home, "chest").create()
-    path = write_snapshot(home, SNAPSHOT)
+    path = write_snapshot(home, SNAPSHOT, 0)
     content = bytearray(path.read_bytes())
     content[place % len(content)] ^= 1 << bit
     path.chmod(0o600)
@@ -107,9 +102,9 @@ def test_a_flipped_bit_is_found(
         read_snapshot(home, "chest")
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"null", b'{"sha256":"', b"\xff" * 300])
+@pytest.mark.parametrize("content", [b"", b"{}", b"null", b'{"recorded":0,"seal":"', b"\xff" * 300])
 def test_another_file_in_its_place_is_found(home: SiteHome, content: bytes) -> None:
-    path = write_snapshot(home, SNAPSHOT)
+    path = write_snapshot(home, SNAPSHOT, 0)
     path.chmod(0o600)
     path.write_bytes(content)
     with pytest.raises(CorruptFileError):
@@ -117,7 +112,7 @@ def test_another_file_in_its_place_is_found(home: SiteHome, content: bytes) -> N
 
 
 def test_a_snapshot_renamed_to_another_number_is_found(home: SiteHome) -> None:
-    path = write_snapshot(home, SNAPSHOT)
+    path = write_snapshot(home, SNAPSHOT, 0)
     path.rename(path.with_name("7.json"))
     with pytest.raises(CorruptFileError):
         read_snapshot(home, "chest@7")
@@ -127,7 +122,7 @@ def test_a_snapshot_renamed_to_another_number_is_found(home: SiteHome) -> None:
     "name", ["chest@2", "chest@0", "chest@", "chest@1@1", "chest@x", "none", "chest@01", "chest@-1"]
 )
 def test_a_snapshot_that_is_not_there_is_one_error(home: SiteHome, name: str) -> None:
-    write_snapshot(home, SNAPSHOT)
+    write_snapshot(home, SNAPSHOT, 0)
     with pytest.raises(ConfigurationError) as raised:
         read_snapshot(home, name)
     assert raised.value.hint
@@ -147,90 +142,48 @@ def test_one_command_at_a_time_works_on_a_cohort(home: SiteHome) -> None:
         pass
 
 
-# -- split record ----------------------------------------------------------------------------------
+# -- seals -----------------------------------------------------------------------------------------
 
 
-def test_splits_are_recorded_all_or_none_and_found_again(home: SiteHome) -> None:
-    record = SplitRecord.of_home(home)
-    assert record.splits_of(["a"]) == {}
-    record.add({"a": "train", "b": "test"})
-    record.add({"b": "train"})
-    assert SplitRecord.of_home(home).splits_of(["a", "b", "c"]) == {"a": "train", "b": "train"}
-    broken: dict[str, Split] = {"c": "test", "d": "nowhere"}  # type: ignore[dict-item]
+def rewritten(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.chmod(0o600)
+    path.write_bytes(content.replace(old, new))
+
+
+def test_a_snapshot_that_was_changed_and_hashed_anew_is_found(home: SiteHome) -> None:
+    path = write_snapshot(home, SNAPSHOT, 2)
+    head, _, body = path.read_bytes().partition(b'"snapshot":')
+    body = body.replace(b'"split":"train"', b'"split":"test"')
+    seal = json.loads(head + b'"snapshot":{}}')["seal"].encode()
+    for fitting in (hashlib.sha256(body[:-2]), hmac.new(bytes(32), body[:-2], "sha256")):
+        path.chmod(0o600)
+        path.write_bytes(head.replace(seal, fitting.hexdigest().encode()) + b'"snapshot":' + body)
+        with pytest.raises(CorruptFileError, match="not what was written"):
+            read_snapshot(home, "chest@1")
+
+
+def test_the_number_of_recorded_identities_is_sealed_too(home: SiteHome) -> None:
+    path = write_snapshot(home, SNAPSHOT, 2)
+    rewritten(path, b'"recorded":2,', b'"recorded":0,')
     with pytest.raises(CorruptFileError):
-        record.add(broken)
-    assert record.splits_of(["c", "d"]) == {}
-    assert (home.folder / "split_record.sqlite").stat().st_mode & 0o777 == 0o600
+        read_snapshot(home, "chest@1")
 
 
-def test_a_lost_or_damaged_record_is_not_begun_anew(home: SiteHome) -> None:
-    path = home.folder / "split_record.sqlite"
-    SplitRecord.of_home(home).add({"a": "train"})
-    path.write_bytes(b"no database at all" * 100)
+def test_a_snapshot_of_another_site_is_none_of_this(home: SiteHome, tmp_path: Path) -> None:
+    other = create_site_home(tmp_path / "other", split_key=KEY[::-1])
+    CohortFolder(other, "chest").create()
+    content = write_snapshot(other, SNAPSHOT, 0).read_bytes()
+    (CohortFolder(home, "chest").snapshots / "1.json").write_bytes(content)
     with pytest.raises(CorruptFileError):
-        SplitRecord.of_home(home).splits_of(["a"])
-    path.unlink()
-    write_snapshot(home, SNAPSHOT)
-    with pytest.raises(CorruptFileError, match="missing"):
-        SplitRecord.of_home(home)
+        read_snapshot(home, "chest@1")
 
 
-def test_the_record_holds_no_patient_id(home: SiteHome) -> None:
-    SplitRecord.of_home(home).add({"0123abcd": "train"})
-    path = home.folder / "split_record.sqlite"
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT * FROM splits").fetchall() == [("0123abcd", "train")]
-
-
-# -- excluded patients -----------------------------------------------------------------------------
-
-
-def test_excluded_patients_are_only_ever_added_to(home: SiteHome) -> None:
-    assert excluded_patients(home) == frozenset()
-    assert add_excluded_patients(home, {"a", "b"}, "withdrawn") == 2
-    assert add_excluded_patients(home, {"b", "c"}, "error") == 1
-    assert excluded_patients(home) == {"a", "b", "c"}
-    assert (home.folder / "excluded_patients.json").stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"schema":"x","excluded":{}}', "null"])
-def test_a_damaged_list_lets_nobody_in_again(home: SiteHome, content: str) -> None:
-    (home.folder / "excluded_patients.json").write_text(content)
-    with pytest.raises(CorruptFileError):
-        excluded_patients(home)
-    with pytest.raises(CorruptFileError):
-        add_excluded_patients(home, {"a"}, "withdrawn")
-
-
-@pytest.mark.parametrize(
-    ("content", "column"),
-    [
-        (b"a\nb b\n\n a \n", None),
-        (b"\xef\xbb\xbfa\r\nb b\r\n", None),
-        (b"study,PatientID\n1,a\n2,b b\n", None),
-        (b"patient_id\na\nb b\n", None),
-        (b"x,who\n1,a\n1,b b\n1,\n", "who"),
-    ],
-)
-def test_ids_come_from_lines_or_from_a_column(
-    tmp_path: Path, content: bytes, column: str | None
-) -> None:
-    path = tmp_path / "ids"
-    path.write_bytes(content)
-    assert read_patient_ids(path, column) == {"a", "b b"}
-
-
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"PatientID\n", b"\xff\xfe", None])
-def test_a_file_without_ids_is_one_error(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "ids"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ConfigurationError) as raised:
-        read_patient_ids(path, None)
-    assert raised.value.hint
-
-
-def test_a_pipe_is_no_list_of_patients(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigurationError):
-        read_patient_ids(tmp_path / "pipe", None)
+def test_the_counts_come_from_the_newest_snapshot_that_is_whole(home: SiteHome) -> None:
+    assert list(newest_recorded_counts(home)) == []
+    write_snapshot(home, SNAPSHOT, 5)
+    newest = write_snapshot(home, dataclasses.replace(SNAPSHOT, number=2), 7)
+    assert list(newest_recorded_counts(home)) == [7]
+    rewritten(newest, b'"recorded":7,', b'"recorded":8,')
+    assert list(newest_recorded_counts(home)) == [5]
