@@ -19,6 +19,10 @@ from fedward_client.cohorts.cohort_file import (
     write_cohort_file,
 )
 from fedward_client.cohorts.partition import PartitionSection
+from fedward_client.daemon.privacy_plan import has_plan, read_plan
+from fedward_client.ledger.charges import count_of
+from fedward_client.ledger.site_ledger import open_ledger
+from fedward_client.ledger.utc_clock import SystemUtcClock
 from fedward_client.site_home import SiteHome, create_site_home, write_private_file
 from fedward_common.atomic_files import write_atomically
 from fedward_common.crypto.signing import SigningKey
@@ -26,6 +30,15 @@ from fedward_common.identities import SiteId
 
 COHORT = "main"
 POOLED_SITE = "pooled"
+
+# Nobody is protected by a simulation, so its hospitals take every job; what it costs is recorded.
+_POLICY = """[privacy]
+epsilon_per_job = 1000.0
+epsilon_total = 1000.0
+delta_total = 1e-3
+unbounded_training = true
+joint = true
+"""
 
 
 def check_cohorts(cohorts_table: object, data_root: Path) -> None:
@@ -105,8 +118,9 @@ def _make_home(
         write_private_file(key_file, SigningKey.generate().to_raw().hex().encode())
     key = SigningKey.from_raw(bytes.fromhex(key_file.read_text()))
     write_atomically(home.trust / "coordinator.pub", coordinator_key.hex().encode())
-    settings = {"site": site, "consortium": consortium, "cohort": COHORT}
+    settings = {"site": site, "consortium": consortium, "cohort": COHORT, "simulated": True}
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+    write_atomically(home.policy_file, _POLICY.encode())
     write_atomically(home.settings_file, text.encode())
     write_cohort_file(home.cohorts / f"{COHORT}.toml", sources)
     return key.verifying_key.raw.hex()
@@ -135,6 +149,29 @@ def _whole_entries(text: str) -> Iterator[Mapping[str, Any]]:
     for start in text.split("{")[1:]:  # an entry has numbers alone, so each brace begins one
         with contextlib.suppress(ValueError):
             yield json.loads("{" + start)
+
+
+def privacy_of_run(home_folder: Path, run: str) -> dict[str, Any] | None:
+    """Give what a run cost one unit of a site, by the rounds that its ledger has as begun."""
+    from fedward_common.privacy.accountant import PLD
+
+    home = SiteHome(home_folder)
+    if not has_plan(home.run_folder(run)):
+        return None
+    plan = read_plan(home.run_folder(run))
+    if not plan.is_private or plan.delta is None:
+        return None
+    with open_ledger(home, SystemUtcClock(), wait=True) as ledger:
+        spent = ledger.accounts.run(run).spent
+    return {
+        "epsilon": PLD.epsilon_of(spent, plan.delta),
+        "delta": plan.delta,
+        "unit": plan.unit,
+        "noise_multiplier": plan.noise_multiplier,
+        "sampling_rate": plan.sampling_rate,
+        "steps": sum(count_of(one) for one in spent),
+        "epsilon_reserved": plan.epsilon,
+    }
 
 
 def sums_on_test_split(home_folder: Path, run: str) -> "np.ndarray[Any, np.dtype[np.int64]] | None":

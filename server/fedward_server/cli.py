@@ -160,6 +160,45 @@ def demo(
     run_demo(out, json_output=json_)
 
 
+@app.command(
+    epilog="Example: fedward epsilon --patients 4708 --batch 256 --steps 551 "
+    "--noise-multiplier 1.021 --delta 1e-5"
+)
+def epsilon(
+    patients: Annotated[int, typer.Option(metavar="N", help="Training patients of the site.")],
+    batch: Annotated[int, typer.Option(metavar="N", help="Patients in a step, on average.")],
+    steps: Annotated[int, typer.Option(metavar="N", help="Local steps of the whole run.")],
+    noise_multiplier: Annotated[
+        float, typer.Option(metavar="X", help="Noise over the clipping norm.")
+    ],
+    delta: Annotated[float, typer.Option(metavar="X", help="At most 1 / (10 patients).")],
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what private training with a given noise costs each patient."""
+    from fedward_server.privacy_command import Schedule, epsilon_of_noise, show
+
+    answer = epsilon_of_noise(Schedule(patients, batch, steps, delta), noise_multiplier)
+    show(answer, json_output=json_)
+
+
+@app.command(
+    epilog="Example: fedward noise --patients 4708 --batch 256 --steps 551 --epsilon 8 --delta 1e-5"
+)
+def noise(
+    patients: Annotated[int, typer.Option(metavar="N", help="Training patients of the site.")],
+    batch: Annotated[int, typer.Option(metavar="N", help="Patients in a step, on average.")],
+    steps: Annotated[int, typer.Option(metavar="N", help="Local steps of the whole run.")],
+    epsilon: Annotated[float, typer.Option(metavar="X", help="What a patient may be charged.")],
+    delta: Annotated[float, typer.Option(metavar="X", help="At most 1 / (10 patients).")],
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say how much noise private training needs to stay within an epsilon."""
+    from fedward_server.privacy_command import Schedule, noise_for_epsilon, show
+
+    answer = noise_for_epsilon(Schedule(patients, batch, steps, delta), epsilon)
+    show(answer, json_output=json_)
+
+
 @job_app.command("new", epilog="Example: fedward job new my-job.toml --task segmentation")
 def job_new(
     file: Annotated[Path, typer.Argument(help="Where to write it.", show_default=False)],

@@ -20,7 +20,7 @@ from fedward_common.evaluation.sums import (
     Sums,
     sums_from_vector,
 )
-from fedward_common.job.job_file import table_of_job
+from fedward_common.job.job_file import PrivacySection, table_of_job
 from fedward_common.patient_bands import PatientBand
 from fedward_server.coordinator.pooled_evaluation import (
     Thresholds,
@@ -42,6 +42,7 @@ def result_of_run(
     cohorts: Mapping[str, Mapping[str, Any] | None],
     site_sums: Mapping[str, NDArray[np.int64] | None],
     seconds: Mapping[str, float],
+    site_privacy: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Result:
     """Put a finished run's result together; baselines and the model's hash are added by the caller.
 
@@ -51,6 +52,7 @@ def result_of_run(
         cohorts: Each site's own cohort report; empty in a real federation.
         site_sums: Each site's own test sums; empty in a real federation.
         seconds: `total`, `training`, `evaluation`, `overhead`.
+        site_privacy: What the run cost a unit of each site; nothing in a real federation.
     """
     job, manifest = setup.job, setup.manifest
     final = history.final or {}
@@ -89,7 +91,7 @@ def result_of_run(
             for entry in history.evaluations
         ],
         **_decisions(pooled, job.task.class_names, thresholds),
-        "privacy": _privacy(history),
+        "privacy": _privacy(history, job.privacy, site_privacy or {}),
         "secure_aggregation": {"enabled": job.secure_aggregation.enabled},
         "seconds": dict(seconds),
         "num_parameters": manifest.num_parameters,
@@ -168,16 +170,23 @@ def _curve(name: str, sums: ClassificationSums, curve: int) -> dict[str, Any]:
     }
 
 
-def _privacy(history: RunHistory) -> dict[str, Any]:
+def _privacy(
+    history: RunHistory, section: PrivacySection, site_privacy: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Say what a unit was promised: by site in a simulation, else the cap that all sites keep."""
     units = sorted({terms["unit"] for terms in history.accepted.values()})
+    is_private = section.mechanism != "none"
+    spent = {site: one["epsilon"] for site, one in sorted(site_privacy.items())}
     return {
-        "mechanism": "none",
+        "mechanism": section.mechanism,
         "unit": units[0] if len(units) == 1 else " and ".join(units),
-        "epsilon": None,
-        "delta": None,
-        "accountant": None,
+        "epsilon": (spent or section.epsilon) if is_private else None,
+        "delta": section.delta,
+        "accountant": "PLD" if is_private else None,
+        "per_site": dict(sorted(site_privacy.items())) if is_private and site_privacy else None,
         "evaluation_private": False,
-        "noise_is_private": False,
+        # Only a simulation knows its sites, and in a simulation noise comes from the seed.
+        "noise_is_private": is_private and not site_privacy,
     }
 
 

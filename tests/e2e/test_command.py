@@ -129,7 +129,10 @@ USAGE: dict[str, tuple[list[str], str]] = {
     "a value out of range": (_with("strategy.momentum=2"), "strategy.momentum"),
     "an unknown model": (_with("model.name=alexnet"), "alexnet"),
     "an unknown option": (_with("model.options.widht=8"), "widht"),
-    "privacy that is not offered": (_with("privacy.mechanism=joint"), "privacy.mechanism"),
+    "privacy that lacks a key": (
+        _with("privacy.mechanism=joint", "privacy.epsilon=8.0", "privacy.delta=1e-5"),
+        "privacy.expected_batch_patients",
+    ),
     "a data root that is none": (["--data-root", "/nowhere"], "/nowhere"),
 }
 

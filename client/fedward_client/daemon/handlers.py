@@ -8,11 +8,19 @@ leaves as its code.
 import io
 import time
 import traceback
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward_client.daemon.answer_journal import Vector, keep_answer, kept_answer
+from fedward_client.daemon.private_rounds import (
+    commit_round,
+    note_evaluation,
+    share_of_joint_step_once,
+    train_privately_once,
+)
 from fedward_client.daemon.site_state import OpenRun, OpenSite
 from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import (
@@ -38,6 +46,8 @@ from fedward_common.wire.envelope import (
 
 if TYPE_CHECKING:
     from fedward_client.cohorts.source import Split
+    from fedward_client.training.local_training import RoundOfTraining, TrainingOutcome
+    from fedward_client.training.private_training import PrivateOutcome
 
 Answered = tuple[messages.Message, dict[str, NDArray[np.float32] | NDArray[np.int64]]]
 
@@ -114,7 +124,7 @@ def _dispatch(
     if isinstance(message, messages.EvaluateWeights):
         wanted = "evaluate.final" if message.split == "test" else "evaluate.validation"
         if flower_type == wanted:
-            return _evaluate(run, header, message, arrays)
+            return _evaluate(site, run, header, message, arrays)
     raise UnverifiedMessageError("this kind of message is not for a site", code="UNEXPECTED_KIND")
 
 
@@ -129,11 +139,7 @@ def _consider(
 def _train(
     site: OpenSite, run: OpenRun, header: Header, message: messages.TrainRound, arrays: Arrays
 ) -> Answered:
-    from fedward_client.training.local_training import (
-        RoundOfTraining,
-        pick_device,
-        train_locally,
-    )
+    from fedward_client.training.local_training import RoundOfTraining
 
     if site.site_id not in run.manifest.training_sites:
         raise UnverifiedMessageError("this site does not train in this run", code="NOT_A_TRAINER")
@@ -145,41 +151,84 @@ def _train(
     if message.evaluate:
         named = messages.EVALUATED_WEIGHTS
         evaluated = arrays.get(named, array)
-        answer[messages.SUMS] = _sums(run, evaluated, "validation")
+        answer[messages.SUMS] = _sums(site, run, evaluated, "validation")
     evaluation_seconds = time.perf_counter() - begin
+    kept = _kept_answer(run, header)
+    if kept is not None:
+        return messages.TrainReply(run.job.training.local_steps), answer | kept
     weights = run.network.weights.load(array)
-    outcome = train_locally(
-        run.network.module,
-        run.job,
-        run.training_data,
-        RoundOfTraining(
-            round_number=header.round,
-            total_rounds=run.job.job.rounds,
-            seed=derive_seed(run.manifest.seed, "site", site.site_id),
-        ),
-        pick_device(),
+    round_ = RoundOfTraining(
+        round_number=header.round,
+        total_rounds=run.job.job.rounds,
+        seed=derive_seed(run.manifest.seed, "site", site.site_id),
     )
-    update = run.network.weights.minus(weights)
+    work = _work(site, run, round_, header.attempt, weights)
+    if run.is_private:
+        # Kept before the ledger says so: a round is never trained twice for one answer.
+        digest = header.arrays_sha256[messages.WEIGHTS]
+        keep_answer(run.folder, header.round, digest, work.name, work.vector)
+        commit_round(site, run, header.round, header.attempt)
     run.note_activity(
         at_once=header.round == run.job.job.rounds,
         round=header.round,
         attempt=header.attempt,
-        training_seconds=outcome.seconds_in_steps,
+        training_seconds=work.seconds_in_steps,
         evaluation_seconds=evaluation_seconds,
     )
-    return messages.TrainReply(outcome.num_steps), answer | {messages.UPDATE: update}
+    return messages.TrainReply(work.num_steps), answer | {work.name: work.vector}
+
+
+def _kept_answer(run: OpenRun, header: Header) -> dict[str, Vector] | None:
+    if not run.is_private:
+        return None
+    return kept_answer(run.folder, header.round, header.arrays_sha256[messages.WEIGHTS])
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a round of training came to; the vector leaves under its name, the seconds stay."""
+
+    num_steps: int
+    seconds_in_steps: float
+    name: str
+    vector: Vector
+
+
+def _work(
+    site: OpenSite,
+    run: OpenRun,
+    round_: "RoundOfTraining",
+    attempt: int,
+    weights: NDArray[np.float32],
+) -> _Work:
+    if run.job.privacy.mechanism == "joint":
+        share = share_of_joint_step_once(site, run, round_, attempt)
+        return _Work(1, share.seconds_in_steps, messages.SHARES, share.values)
+    outcome = _trained(site, run, round_, attempt)
+    update = run.network.weights.minus(weights)
+    return _Work(outcome.num_steps, outcome.seconds_in_steps, messages.UPDATE, update)
+
+
+def _trained(
+    site: OpenSite, run: OpenRun, round_: "RoundOfTraining", attempt: int
+) -> "TrainingOutcome | PrivateOutcome":
+    from fedward_client.training.local_training import pick_device, train_locally
+
+    if run.is_private:
+        return train_privately_once(site, run, round_, attempt)
+    return train_locally(run.network.module, run.job, run.training_data, round_, pick_device())
 
 
 def _evaluate(
-    run: OpenRun, header: Header, message: messages.EvaluateWeights, arrays: Arrays
+    site: OpenSite, run: OpenRun, header: Header, message: messages.EvaluateWeights, arrays: Arrays
 ) -> Answered:
     begin = time.perf_counter()
     # Verified here, before the one set of weights that may be tested is written down.
     weights = run.network.spec.verify_flat(_array(arrays, messages.WEIGHTS))
     if message.split == "test":
-        sums = _sums_on_test_once(run, weights)
+        sums = _sums_on_test_once(site, run, weights)
     else:
-        sums = _sums(run, weights, message.split)
+        sums = _sums(site, run, weights, message.split)
     run.note_activity(
         at_once=True,
         round=header.round,
@@ -190,7 +239,9 @@ def _evaluate(
     return messages.EvaluateReply(), {messages.SUMS: sums}
 
 
-def _sums_on_test_once(run: OpenRun, weights: NDArray[np.float32]) -> NDArray[np.int64]:
+def _sums_on_test_once(
+    site: OpenSite, run: OpenRun, weights: NDArray[np.float32]
+) -> NDArray[np.int64]:
     """Evaluate one set of weights a run on test patients; asked again, give the same answer.
 
     The sums stay at home too, where a hospital sees its own figures.
@@ -206,7 +257,7 @@ def _sums_on_test_once(run: OpenRun, weights: NDArray[np.float32]) -> NDArray[np
     if stored.exists():
         known: NDArray[np.int64] = np.load(stored, allow_pickle=False)
         return known
-    sums = _sums(run, weights, "test")
+    sums = _sums(site, run, weights, "test")
     content = io.BytesIO()
     np.save(content, sums)
     write_atomically(stored, content.getvalue())
@@ -220,10 +271,14 @@ def _array(arrays: Arrays, name: str) -> NDArray[np.float32] | NDArray[np.int64]
 
 
 def _sums(
-    run: OpenRun, unverified: NDArray[np.float32] | NDArray[np.int64], split: "Split"
+    site: OpenSite,
+    run: OpenRun,
+    unverified: NDArray[np.float32] | NDArray[np.int64],
+    split: "Split",
 ) -> NDArray[np.int64]:
     from fedward_client.training.evaluation import evaluate_split
 
+    note_evaluation(site, run, split)
     run.network.weights.load(unverified)
     return evaluate_split(run.network.module, run.job, run.view, split).to_vector()
 

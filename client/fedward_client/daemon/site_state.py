@@ -26,6 +26,8 @@ from fedward_client.cohorts.registered.pinned_snapshots import (
     write_pins,
 )
 from fedward_client.cohorts.views.job_view import JobView, prepare_job_view
+from fedward_client.daemon.privacy_plan import PrivacyPlan, read_plan
+from fedward_client.daemon.private_rounds import promise_privacy
 from fedward_client.site_home import SiteHome
 from fedward_common.atomic_files import full_disk_named, write_all, write_atomically
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
@@ -62,12 +64,14 @@ class SiteSettings:
         consortium: Of the consortium.
         cohort: Registered in `cohorts/NAME/`, or listed in `cohorts/NAME.toml`.
         cache_quota_gigabytes: Decoded images and job views together take no more.
+        simulated: A simulation made this home: noise comes from the run's seed and protects nobody.
     """
 
     site: str
     consortium: str
     cohort: str
     cache_quota_gigabytes: float = 200.0
+    simulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,23 @@ class OpenRun:
     sources: Sequence[SourceSettings]
     view: JobView
     network: "Network"
+    noted_splits: set[str] = field(default_factory=set, repr=False)
     _unwritten: list[dict[str, Any]] = field(default_factory=list, repr=False)
     _written_at: float = float("-inf")
+
+    @property
+    def is_private(self) -> bool:
+        """Whether this site trains with noise of its own."""
+        return self.job.privacy.mechanism != "none"
+
+    @functools.cached_property
+    def privacy_plan(self) -> PrivacyPlan:
+        """What was promised when the run was accepted.
+
+        Raises:
+            CorruptFileError: It is gone or damaged.
+        """
+        return read_plan(self.folder)
 
     @functools.cached_property
     def training_data(self) -> "TrainingData":
@@ -138,6 +157,7 @@ class OpenSite:
     cohort: str
     key: SigningKey
     coordinator_key: VerifyingKey
+    is_simulated: bool = False
     runs: dict[str, OpenRun] = field(default_factory=dict)
 
     def accept(self, manifest_bytes: bytes, run: str) -> OpenRun:
@@ -150,6 +170,7 @@ class OpenSite:
         Raises:
             UnverifiedMessageError: It is of another consortium or run, or not the one accepted.
             CohortError: The cohort cannot be used for this job.
+            PrivacyError: The site's policy or its patients' budget does not allow it.
             WeightsMismatchError: The network built here is not the one the manifest names.
         """
         manifest = decode_manifest(manifest_bytes)
@@ -160,11 +181,14 @@ class OpenSite:
         if stored.exists() and stored.read_bytes() != manifest_bytes:
             raise UnverifiedMessageError("this run was accepted with another manifest")
         opened = self._without_withdrawn(self._open(manifest, manifest_bytes, folder))
-        if self.site_id in manifest.training_sites and not opened.view.num_patients("train"):
+        trains = self.site_id in manifest.training_sites
+        if trains and not opened.view.num_patients("train"):
             raise CohortError(
                 "no patient with a label in the train split", code="E_NO_TRAINING_PATIENTS"
             )
         if not stored.exists():
+            if trains:
+                promise_privacy(self, opened)
             write_atomically(stored, manifest_bytes)
         self.runs[manifest.run] = opened
         return opened
@@ -337,4 +361,5 @@ def _read_site(home: SiteHome) -> OpenSite:
         settings.cohort,
         key,
         trusted,
+        settings.simulated,
     )

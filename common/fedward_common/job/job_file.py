@@ -14,13 +14,14 @@ from typing import Any
 
 from fedward_common.errors import ConfigurationError
 from fedward_common.job.checks import require
+from fedward_common.job.joint_rules import check_joint_fits_job
+from fedward_common.job.privacy_section import AdaptiveClippingSection, PrivacySection
 from fedward_common.job.sections import (
     DataSection,
     EvaluationSection,
     JobSection,
     ModelSection,
     Option,
-    PrivacySection,
     QuorumSection,
     SecureAggregationSection,
     SplitFractions,
@@ -40,6 +41,7 @@ from fedward_common.settings import from_table, read_toml, with_overrides
 __all__ = [
     "CLASSIFICATION_METRICS",
     "SEGMENTATION_METRICS",
+    "AdaptiveClippingSection",
     "AugmentationSection",
     "DataSection",
     "EvaluationSection",
@@ -83,6 +85,8 @@ class Job:
     evaluation: EvaluationSection = field(default_factory=EvaluationSection)
 
     def __post_init__(self) -> None:
+        _check_privacy_fits_training(self)
+        check_joint_fits_job(self)
         _check_loss_fits_task(self)
         _check_selection_fits_task(self)
         _check_axes_exist(self)
@@ -98,6 +102,14 @@ class Job:
         if self.evaluation.select != "auto":
             return self.evaluation.select
         return "dice" if self.task.kind == "segmentation" else "auc"
+
+
+def _check_privacy_fits_training(job: Job) -> None:
+    require(
+        job.privacy.mechanism == "none" or not job.training.mixed_precision,
+        "training.mixed_precision", "cannot go with differential privacy",
+        "half precision would let a gradient be longer than its bound: leave it out",
+    )  # fmt: skip
 
 
 def _check_loss_fits_task(job: Job) -> None:

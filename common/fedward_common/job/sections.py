@@ -179,20 +179,6 @@ class StrategySection:
 
 
 @dataclass(frozen=True)
-class PrivacySection:
-    """`[privacy]`: the protection each patient gets. No default."""
-
-    mechanism: Literal["none", "per-site", "joint"]
-
-    def __post_init__(self) -> None:
-        if self.mechanism != "none":
-            raise NotYetSupportedError(
-                f"privacy.mechanism = {self.mechanism!r} is not offered by this version",
-                hint='write mechanism = "none": training without differential privacy',
-            )
-
-
-@dataclass(frozen=True)
 class SecureAggregationSection:
     """`[secure_aggregation]`: whether the coordinator sees sums only. No default."""
 

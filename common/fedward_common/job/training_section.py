@@ -106,7 +106,8 @@ class TrainingSection:
     """`[training]`: the work of one site in one round.
 
     Exactly one of `sampling_rate` (share of the site's patients in a step) and `batch_patients`
-    (their number) is given.
+    (their number) is given. `physical_batch_size` bounds the memory of private training, which
+    goes through a step's patients in parts of this size; it changes no result but rounding.
     """
 
     local_steps: int
@@ -115,6 +116,7 @@ class TrainingSection:
     l1: float = 0.0
     l2: float = 0.0
     mixed_precision: bool = False
+    physical_batch_size: int = 64
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
     schedule: ScheduleSection = field(default_factory=ScheduleSection)
     loss: LossSection = field(default_factory=LossSection)
@@ -131,5 +133,6 @@ class TrainingSection:
             require_between("training.sampling_rate", self.sampling_rate, 0, 1, low_open=True)
         if self.batch_patients is not None:
             require_between("training.batch_patients", self.batch_patients, 1, 100_000)
+        require_between("training.physical_batch_size", self.physical_batch_size, 1, 100_000)
         require_between("training.l1", self.l1, 0, 10)
         require_between("training.l2", self.l2, 0, 10)

@@ -29,6 +29,7 @@ from fedward_server.coordinator.global_model import GlobalModel
 from fedward_server.coordinator.observer import RunObserver
 from fedward_server.coordinator.pooled_evaluation import PooledSums, figures_of, thresholds_of
 from fedward_server.coordinator.quorum import require_quorum, terms_of
+from fedward_server.coordinator.round_sum import round_sum_of
 from fedward_server.coordinator.run_journal import (
     RunHistory,
     RunJournal,
@@ -71,6 +72,7 @@ class RoundLoop:
         self.history = replay(journal.entries())
         self._seconds_before = self.history.seconds
         self._model = self._restored_model()
+        self._sum = round_sum_of(setup, self._model)
 
     def run(self) -> RunHistory:
         """Do what is left of the run.
@@ -181,7 +183,9 @@ class RoundLoop:
                     what=f"round {number}",
                     failures=failures,
                 )
+                self._sum.require_enough(f"round {number}")
             except QuorumError:
+                self._sum.clear()
                 self._record("round.abandoned", round=number, attempt=attempt, failures=failures)
                 if attempt == last:
                     raise
@@ -199,7 +203,7 @@ class RoundLoop:
         question = self._question(
             "train.round", messages.TrainRound(due), self._subject(number, attempt), buffers
         )
-        self._model.begin_round()
+        self._sum.clear()
         participants: list[str] = []
         failures: list[dict[str, Any]] = []
         sites = [SiteId(s) for s, terms in self.history.accepted.items() if terms["trains"]]
@@ -216,16 +220,13 @@ class RoundLoop:
     ) -> Failure | None:
         if isinstance(outcome, Failure):
             return outcome
-        wanted = {messages.UPDATE} | ({messages.SUMS} if pooled else set())
+        wanted = {self._sum.contribution} | ({messages.SUMS} if pooled else set())
         if not isinstance(outcome.message, messages.TrainReply) or set(outcome.arrays) != wanted:
             return Failure(outcome.site, UNEXPECTED_ANSWER)
         try:
             total = pooled.with_sums(outcome.arrays[messages.SUMS]) if pooled else None
-            update = outcome.arrays[messages.UPDATE]
-            if update.dtype != np.float32 or update.shape != (self._setup.manifest.num_parameters,):
-                return Failure(outcome.site, "WEIGHTS_MISMATCH")
-            terms = self.history.accepted[outcome.site]
-            self._model.add(update.view(np.float32), terms["weight"])
+            weight = self.history.accepted[outcome.site]["weight"]
+            self._sum.add(outcome.arrays[self._sum.contribution], weight)
         except FedwardError as error:
             return Failure(outcome.site, error.code)
         if pooled is not None and total is not None:
@@ -241,7 +242,7 @@ class RoundLoop:
         pooled: PooledSums,
     ) -> None:
         evaluation, best = self._judge(number - 1, pooled)
-        self._model.commit_round()
+        self._sum.commit(number)
         name, digest = self._store.save(self._model)
         self._record(
             "round.committed",

@@ -113,11 +113,19 @@ def privacy_statement(result: Result) -> str:
             f"model reveal about a single {unit}. Treat the model file as carefully as data "
             "derived from patients."
         )
-    return (
+    statement = (
         f"Differential privacy ({privacy['mechanism']}) protects each {unit}: epsilon "
         f"{_epsilon_text(privacy.get('epsilon'))} at delta {_small_text(privacy.get('delta'))}, "
         f"accounted with {privacy.get('accountant') or 'an accountant that was not recorded'}."
     )
+    if privacy["mechanism"] == "joint":
+        statement += " It holds against whoever sees sums over all sites only."
+        if not updates_hidden(result):
+            statement += (
+                " Here the coordinator saw each site's part, which carries only a share of the "
+                "noise, so against the coordinator the bound is weaker."
+            )
+    return statement
 
 
 def _epsilon_text(epsilon: object) -> str:

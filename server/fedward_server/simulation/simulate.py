@@ -35,6 +35,7 @@ from fedward_common.errors import (
 )
 from fedward_common.identities import SiteId
 from fedward_common.job.job_file import Job, table_of_job
+from fedward_common.privacy.joint_constants import require_joint_quorum
 from fedward_server.coordinator.checkpoints import CheckpointStore
 from fedward_server.coordinator.observer import RunObserver
 from fedward_server.coordinator.run_journal import RunHistory
@@ -112,6 +113,7 @@ def simulate(
     """
     side = site_side()
     side.check_cohorts(plan.cohorts_table, plan.data_root)
+    require_joint_quorum(plan.job, _num_sites(plan))
     _claim_folder(plan, resume=resume)
     key_file = plan.out / "keys" / "coordinator.key"
     public = coordinator_key(key_file).verifying_key.raw
@@ -133,10 +135,14 @@ def simulate(
     # What a run was asked for once stays part of its result.
     baselines = plan.baselines or (plan.out / "baselines").exists()
     if baselines:  # refused now, if at all, and not after the federated run
-        _job_of_one_site(plan.job, stands_for=len(homes.sites))
+        _job_of_one_site(plan.job, len(homes.sites), stands_for=len(homes.sites))
     pooled = homes_in(plan.out / "baselines" / "pooled-site", pooled=True) if baselines else None
     for seed in plan.seeds:
         yield _run_seed(plan, seed, side, homes, pooled, key_file, observer_of)
+
+
+def _num_sites(plan: SimulationPlan) -> int:
+    return plan.partition[0] if plan.partition else len(plan.cohorts_table["sites"])
 
 
 def _claim_folder(plan: SimulationPlan, *, resume: bool) -> None:
@@ -223,7 +229,8 @@ def _run_seed(
     finished = _finished(folder, setup, history, homes, side, plan.engine)
     if pooled is not None:
         alone, together = (
-            _job_of_one_site(plan.job, stands_for=count) for count in (1, len(homes.sites))
+            _job_of_one_site(plan.job, len(homes.sites), stands_for=count)
+            for count in (1, len(homes.sites))
         )
         at = folder / "baselines"
         runs = {POOLED: federation(at / POOLED, together, pooled, tuple(pooled.sites))}
@@ -242,17 +249,21 @@ def _tell_problems(observer: RunObserver, homes: _Homes, side: SiteSide) -> None
             observer.note(f"{site}: {report['problem']}")
 
 
-def _job_of_one_site(job: Job, *, stands_for: int = 1) -> Job:
+def _job_of_one_site(job: Job, num_sites: int, *, stands_for: int = 1) -> Job:
     """Give the same work for a federation of one, which has no quorum to wait for.
 
     Where a step takes a number of patients, a site that stands for several takes theirs together,
-    so that pooled training sees as many images as the federation. A sampling rate does so anyway.
+    so that pooled training sees as many images as the federation. A sampling rate does so anyway;
+    the expected patients of all sites are divided among them alike.
     """
-    training = job.training
+    training, privacy = job.training, job.privacy
     if training.batch_patients is not None:
         training = replace(training, batch_patients=training.batch_patients * stands_for)
+    if privacy.expected_batch_patients is not None:
+        expected = privacy.expected_batch_patients * stands_for / num_sites
+        privacy = replace(privacy, expected_batch_patients=expected)
     quorum = replace(job.quorum, required_sites=1, minimum_share=0.0)
-    return replace(job, quorum=quorum, training=training)
+    return replace(job, quorum=quorum, training=training, privacy=privacy)
 
 
 def _finished(
@@ -270,10 +281,16 @@ def _finished(
         cohorts={s: side.cohort_summary(home) for s, home in homes.sites.items()},
         site_sums={s: side.sums_on_test_split(home, run) for s, home in homes.sites.items()},
         seconds=_seconds(history, homes, side, run, engine),
+        site_privacy=_privacy(homes, side, run),
     )
     store = CheckpointStore(setup.folder)
     best = store.load_weights((history.final or {})["selected"])
     return FinishedRun(folder, result, setup, homes.sites, best, store.load_last(history))
+
+
+def _privacy(homes: _Homes, side: SiteSide, run: str) -> dict[str, dict[str, Any]]:
+    spent = {site: side.privacy_of_run(home, run) for site, home in homes.sites.items()}
+    return {site: one for site, one in spent.items() if one is not None}
 
 
 def _seconds(

@@ -48,6 +48,10 @@ class SiteSide(Protocol):
         """Give seconds of training and evaluation."""
         ...
 
+    def privacy_of_run(self, home_folder: Path, run: str) -> dict[str, Any] | None:
+        """Give what a run cost a unit of a site, by the site's own ledger; None without privacy."""
+        ...
+
     def sums_on_test_split(self, home_folder: Path, run: str) -> NDArray[np.int64] | None:
         """Give a site's own sums over its test patients."""
         ...

@@ -30,8 +30,16 @@ def home_of(federation: TinyFederation) -> SiteHome:
     return SiteHome(federation.homes[SITE])
 
 
-def register_pictures(federation: TinyFederation, *, labels: str = "01") -> int:
-    """Register the site's images, now DICOM files, under the name it offers; give the number."""
+def register_pictures(
+    federation: TinyFederation, *, labels: str = "01", split: str | None = None
+) -> int:
+    """Register the site's images, now DICOM files, under the name it offers; give the number.
+
+    Args:
+        federation: With the site.
+        labels: What classes 0 and 1 are called.
+        split: Of everybody, instead of what the pictures say.
+    """
     folder = federation.data / "dicom"
     rows = []
     for number, picture in enumerate(pictures_of(SITE)):
@@ -39,7 +47,9 @@ def register_pictures(federation: TinyFederation, *, labels: str = "01") -> int:
         if not (folder / f"i{number}.dcm").exists():
             write_image(folder, number, picture.image, PatientID=row["patient"])
         label = labels[int(row["label"])]
-        rows.append({"file": f"i{number}.dcm", **row, "label": label})
+        rows.append(
+            {"file": f"i{number}.dcm", **row, "label": label, "split": split or row["split"]}
+        )
     snapshot = register(home_of(federation), folder, rows, "main", task=JOB.task)
     return snapshot.number
 
@@ -98,14 +108,11 @@ def test_a_new_run_has_the_newest_snapshot(tmp_path: Path) -> None:
 
 def test_a_refused_run_pins_nothing(tmp_path: Path) -> None:
     federation = make_federation(tmp_path / "dicom")
-    register_pictures(federation)
-    exclude_all = [p.row["patient"] for p in pictures_of(SITE) if p.row["split"] == "train"]
+    register_pictures(federation, split="test")
     setup = federation.set_up(tmp_path / "run")
     coordinator = Coordinator(federation, setup, setup.key)
-    exclude(coordinator, *exclude_all)
     assert coordinator.propose().message == messages.Refusal("E_NO_TRAINING_PATIENTS")
-    (federation.homes[SITE] / "excluded_patients.json").unlink()
-    register_pictures(federation, labels="10")
+    register_pictures(federation)
     assert isinstance(coordinator.propose().message, messages.ManifestReply)
     assert opened_run(coordinator).sources[0].cohort == "main@2"
 
@@ -184,6 +191,12 @@ def test_when_nobody_is_left_the_round_is_refused_by_code(tmp_path: Path) -> Non
 def test_a_damaged_list_of_excluded_patients_stops_the_site(tmp_path: Path) -> None:
     coordinator = coordinator_of(tmp_path)
     (coordinator.federation.homes[SITE] / "excluded_patients.json").write_text("{}")
+    assert coordinator.train().message == messages.Refusal("CORRUPT_FILE")
+
+
+def test_a_list_of_excluded_patients_that_is_gone_stops_the_site(tmp_path: Path) -> None:
+    coordinator = coordinator_of(tmp_path)
+    (coordinator.federation.homes[SITE] / "excluded_patients.json").unlink()
     assert coordinator.train().message == messages.Refusal("CORRUPT_FILE")
 
 

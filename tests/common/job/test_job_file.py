@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.common.job.job_tables import MINIMAL, MISSING, classes, table_with
 
-from fedward_common.errors import ConfigurationError, NotYetSupportedError
+from fedward_common.errors import ConfigurationError
 from fedward_common.job.job_file import Job, job_from_table, read_job, table_of_job
 
 TEXT = """
@@ -195,8 +195,8 @@ def test_overrides_are_applied_before_the_job_is_checked(job_path: Path) -> None
     assert job.training.augmentation.flip == ("up-down",)
     with pytest.raises(ConfigurationError, match=r"job\.rounds"):
         read_job(job_path, ["job.rounds=0"])
-    with pytest.raises(NotYetSupportedError, match="joint"):
-        read_job(job_path, ["privacy.mechanism=joint"])
+    with pytest.raises(ConfigurationError, match=r"privacy\.expected_batch_patients"):
+        read_job(job_path, ["privacy.mechanism=joint", "privacy.epsilon=8.0", "privacy.delta=1e-5"])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from tests.common.job.job_tables import MISSING, classes, refusal_of, table_with
 from fedward_common.errors import NotYetSupportedError
 from fedward_common.job.job_file import job_from_table, table_of_job
 
+PRIVATE = {"privacy.mechanism": "per-site", "privacy.epsilon": 8.0, "privacy.delta": 1e-5}
 SEGMENTATION = {"task.kind": "segmentation", "training.loss.name": "dice"}
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("job.name", {"job.name": ""}),
@@ -185,15 +186,94 @@ def test_a_value_at_the_edge_of_its_range_is_taken(changes: dict[str, Any]) -> N
     assert job_from_table(table_of_job(job)) == job
 
 
-@pytest.mark.parametrize("mechanism", ["per-site", "joint"])
-def test_differential_privacy_is_refused_by_name_and_never_left_out_in_silence(
-    mechanism: str,
+JOINT: dict[str, Any] = {
+    "privacy.mechanism": "joint", "privacy.epsilon": 8.0, "privacy.delta": 1e-5,
+    "privacy.expected_batch_patients": 512, "training.batch_patients": MISSING,
+    "training.sampling_rate": 0.1, "training.local_steps": 1, "strategy.weighting": "uniform",
+}  # fmt: skip
+
+
+def test_a_job_with_the_joint_mechanism_is_taken() -> None:
+    job = job_from_table(table_with(JOINT))
+    assert job_from_table(table_of_job(job)) == job
+    assert (job.privacy.fraction_bits, job.privacy.ring_bits) == (16, 64)
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"privacy.expected_batch_patients": MISSING}, "privacy.expected_batch_patients"),
+        ({"privacy.expected_batch_patients": 0.0}, "privacy.expected_batch_patients"),
+        ({"privacy.fraction_bits": 41}, "privacy.fraction_bits"),
+        ({"privacy.ring_bits": 65}, "privacy.ring_bits"),
+        ({"privacy.adaptive_clipping.enabled": True}, "privacy.adaptive_clipping"),
+        (
+            {"training.sampling_rate": MISSING, "training.batch_patients": 8},
+            "training.sampling_rate",
+        ),
+        ({"training.local_steps": 2}, "training.local_steps"),
+        ({"training.l1": 1e-6}, "training.l1"),
+        ({"training.l2": 1e-6}, "training.l2"),
+        ({"training.optimizer.name": "adam"}, "training.optimizer.name"),
+        ({"training.optimizer.momentum": 0.9}, "training.optimizer.momentum"),
+        ({"training.mixed_precision": True}, "training.mixed_precision"),
+        ({"strategy.weighting": "bands"}, "strategy.weighting"),
+    ],
+)
+def test_what_cannot_go_with_the_joint_mechanism_is_refused_with_its_key(
+    settings: dict[str, Any], key: str
 ) -> None:
-    error = refusal_of({"privacy.mechanism": mechanism})
-    assert isinstance(error, NotYetSupportedError)
-    assert error.code == "NOT_SUPPORTED"
-    assert f"privacy.mechanism = '{mechanism}'" in str(error)
-    assert "without differential privacy" in error.hint
+    error = refusal_of(
+        {path: value for path, value in (JOINT | settings).items() if value is not MISSING}
+        | ({} if "training.batch_patients" in settings else {"training.batch_patients": MISSING})
+    )
+    assert str(error).startswith(f"{key} ")
+    assert error.hint
+
+
+@pytest.mark.parametrize("mechanism", ["none", "per-site"])
+def test_the_joint_divisor_is_refused_with_another_mechanism(mechanism: str) -> None:
+    private = PRIVATE if mechanism == "per-site" else {}
+    error = refusal_of(private | {"privacy.expected_batch_patients": 512})
+    assert str(error).startswith("privacy.expected_batch_patients ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"privacy.epsilon": 8.0}, "privacy.epsilon"),
+        ({"privacy.delta": 1e-5}, "privacy.delta"),
+        ({"privacy.mechanism": "per-site", "privacy.delta": 1e-5}, "privacy"),
+        ({"privacy.mechanism": "per-site", "privacy.epsilon": 8.0}, "privacy.delta"),
+        (PRIVATE | {"privacy.noise_multiplier": 1.0}, "privacy"),
+        (PRIVATE | {"privacy.epsilon": 0.0}, "privacy.epsilon"),
+        (PRIVATE | {"privacy.epsilon": -1.0}, "privacy.epsilon"),
+        (PRIVATE | {"privacy.epsilon": float("nan")}, "privacy.epsilon"),
+        (PRIVATE | {"privacy.delta": 0.0}, "privacy.delta"),
+        (PRIVATE | {"privacy.delta": -1e-5}, "privacy.delta"),
+        (PRIVATE | {"privacy.delta": 0.5}, "privacy.delta"),
+        (PRIVATE | {"privacy.clipping_norm": 0.0}, "privacy.clipping_norm"),
+        (PRIVATE | {"privacy.augmentation_multiplicity": 0}, "privacy.augmentation_multiplicity"),
+        (PRIVATE | {"training.mixed_precision": True}, "training.mixed_precision"),
+    ],
+)
+def test_privacy_that_cannot_be_meant_is_refused_with_its_key(
+    settings: dict[str, object], key: str
+) -> None:
+    error = refusal_of(settings)
+    assert str(error).startswith(f"{key} ")
+    assert error.hint
+
+
+def test_noise_may_be_given_instead_of_epsilon() -> None:
+    table = table_with(
+        {
+            "privacy.mechanism": "per-site",
+            "privacy.noise_multiplier": 1.5,
+            "privacy.delta": 1e-5,
+        }
+    )
+    assert job_from_table(table).privacy.noise_multiplier == 1.5
 
 
 def test_secure_aggregation_is_refused_by_name_and_never_left_out_in_silence() -> None:
@@ -229,7 +309,7 @@ def test_a_job_without_a_section_it_needs_is_refused(section: str) -> None:
     ("written", "meant"),
     [
         ("job.round", "rounds"),
-        ("training.batch_size", "batch_patients"),
+        ("training.batch_patient", "batch_patients"),
         ("training.optimiser", "optimizer"),
         ("secure_agregation", "secure_aggregation"),
         ("training.optimizer.lr_rate", "learning_rate"),

@@ -179,7 +179,7 @@ def job_table(**sections: dict[str, Any]) -> bytes:
     [
         (job_table(job={"rounds": 0}), "CONFIGURATION"),
         (job_table(job={"code": "import os"}), "CONFIGURATION"),
-        (job_table(privacy={"mechanism": "joint"}), "NOT_SUPPORTED"),
+        (job_table(privacy={"mechanism": "joint"}), "CONFIGURATION"),
         (job_table(secure_aggregation={"enabled": True}), "NOT_SUPPORTED"),
         (encode_canonically([]), "CONFIGURATION"),
         (b"\xff", "MALFORMED_MESSAGE"),

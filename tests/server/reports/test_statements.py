@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from fedward_server.reports.statements import (
     aggregation_statement,
     figure_notes,
@@ -67,6 +69,17 @@ def test_with_protection_the_numbers_of_the_guarantee_are_told(
     statement = privacy_statement(classification)
     assert all(part in statement for part in ("3.2 (hospA)", "1e-05", "PLD", "each patient"))
     assert any("from a seed" in note for note in protection_notes(classification))
+
+
+@pytest.mark.parametrize("is_hidden", [True, False])
+def test_the_epsilon_of_one_noise_for_all_is_said_to_be_that_of_sums(
+    classification: dict[str, Any], is_hidden: bool
+) -> None:
+    classification["secure_aggregation"] = {"enabled": is_hidden}
+    classification["privacy"].update(mechanism="joint", epsilon={"hospA": 3.2}, delta=1e-5)
+    statement = privacy_statement(classification)
+    assert "holds against whoever sees sums over all sites only" in statement
+    assert ("against the coordinator the bound is weaker" in statement) != is_hidden
 
 
 def test_the_bin_bound_and_left_out_cases_are_told(classification: dict[str, Any]) -> None:
