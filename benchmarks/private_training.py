@@ -1,7 +1,7 @@
 """What a step of private training costs beside one of plain SGD: processor time and peak memory.
 
 One thread. Each mode of a model runs in a process of its own, and modes take turns, so that a busy
-machine slows all alike; a figure is the best call of a process, a ratio the median over turns.
+machine slows all alike. Time is that of the best call, memory the largest peak, of all turns.
 Before anything is timed, our clipped gradients and those of Opacus are compared with each other.
 
 Every step goes through the same batch. Modes: `plain` is training without privacy; `ours` is
@@ -11,8 +11,6 @@ are the product's own steps, with drawing, loading, noise and optimizer. `opacus
 
 import argparse
 import json
-import math
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -37,7 +35,7 @@ from fedward_common.privacy.noise_source import OsKeyedNoise
 
 _CLIPPING_NORM = _NOISE_MULTIPLIER = 1.0
 _MODES = ("plain", "ours", "ours-4", "opacus")
-_CALLS, _STEPS = 4, 4
+_CALLS = 5
 _ROUND = RoundOfTraining(round_number=1, total_rounds=1, seed=0)
 
 
@@ -49,14 +47,15 @@ class Case:
     options: dict[str, Any]
     side: int
     batch: int
+    steps: int
     time_limit: float
-    memory_limit: float = math.inf
+    memory_limit: float | None = None
 
 
 CASES = {
-    "CNN": Case("cnn", {"width": 18, "blocks": 3, "groups": 6}, 28, 64, 1.6),
-    "U-Net": Case("unet", {"channels": (12, 24, 48, 96)}, 64, 8, 1.4),
-    "ResNet-18": Case("resnet18", {"small_images": True}, 28, 16, 1.6, 1.3),
+    "CNN": Case("cnn", {"width": 18, "blocks": 3, "groups": 6}, 28, 64, 10, 1.6),
+    "U-Net": Case("unet", {"channels": (12, 24, 48, 96)}, 64, 8, 15, 1.4),
+    "ResNet-18": Case("resnet18", {"small_images": True}, 28, 16, 3, 1.6, 1.3),
 }
 
 
@@ -70,7 +69,7 @@ def job_of(case: Case) -> Job:
             "model": {"name": case.model, "options": case.options},
             "data": {"modality": "CT", "image_size": (case.side, case.side)},
             "training": {
-                "local_steps": _STEPS,
+                "local_steps": case.steps,
                 "sampling_rate": 1.0,
                 "loss": {"name": "cross-entropy"},
                 "optimizer": {"learning_rate": 1e-3},
@@ -105,6 +104,7 @@ class OpacusStep:
 
         data = data_of(case)
         self._images, self._targets = torch.from_numpy(data.images), targets_of(case, data)
+        self._num_steps = case.steps
         self._loss = build_loss(job.training.loss, job.task)
         self._module = GradSampleModule(module, loss_reduction="sum")
         self._parameters = list(module.parameters())
@@ -122,8 +122,8 @@ class OpacusStep:
         return [torch.einsum("p,p...->...", weights, sample) for sample in samples]
 
     def take_all(self) -> None:
-        """Take `_STEPS` steps."""
-        for _ in range(_STEPS):
+        """Take a call's steps."""
+        for _ in range(self._num_steps):
             self._take()
 
     def _take(self) -> None:
@@ -136,7 +136,7 @@ class OpacusStep:
 
 
 def steps_of(case: Case, mode: str) -> Callable[[], None]:
-    """Give a function that takes `_STEPS` steps."""
+    """Give a function that takes a call's steps."""
     job, data, cpu = job_of(case), data_of(case), torch.device("cpu")
     module = initial_module(job, 0).train()
     if mode == "plain":
@@ -165,7 +165,7 @@ def measure(case: Case, mode: str) -> dict[str, float]:
     for _ in range(_CALLS):
         begin = time.process_time()
         take()
-        seconds.append((time.process_time() - begin) / _STEPS)
+        seconds.append((time.process_time() - begin) / case.steps)
     return {"seconds": min(seconds), "peak_mebibytes": peak_mebibytes()}
 
 
@@ -205,27 +205,21 @@ def rows_of(name: str, turns: int) -> list[dict[str, Any]]:
     for _ in range(turns):
         for mode in _MODES:
             figures[mode].append(in_child(name, mode))
+    best = {mode: min(f["seconds"] for f in figures[mode]) for mode in _MODES}
+    peak = {mode: max(f["peak_mebibytes"] for f in figures[mode]) for mode in _MODES}
     rows = []
     for mode in _MODES:
-        ratios = {
-            key: statistics.median(
-                ours[key] / plain[key]
-                for ours, plain in zip(figures[mode], figures["plain"], strict=True)
-            )
-            for key in ("seconds", "peak_mebibytes")
-        }
+        limited = mode == "ours"
         rows.append(
             {
                 "model": name,
                 "mode": mode,
-                "ms": 1000 * min(figure["seconds"] for figure in figures[mode]),
-                "time_ratio": ratios["seconds"],
-                "peak_MiB": max(figure["peak_mebibytes"] for figure in figures[mode]),
-                "memory_ratio": ratios["peak_mebibytes"],
-                "time_limit": case.time_limit if mode == "ours" else "",
-                "memory_limit": case.memory_limit
-                if mode == "ours" and math.isfinite(case.memory_limit)
-                else "",
+                "ms": 1000 * best[mode],
+                "time_ratio": best[mode] / best["plain"],
+                "peak_MiB": peak[mode],
+                "memory_ratio": peak[mode] / peak["plain"],
+                "time_limit": case.time_limit if limited else None,
+                "memory_limit": case.memory_limit if limited else None,
             }
         )
     return rows
@@ -235,7 +229,7 @@ def within_limits(rows: list[dict[str, Any]]) -> bool:
     """Say whether every ratio that has a limit keeps it."""
     return all(
         row["time_ratio"] <= row["time_limit"]
-        and (row["memory_limit"] == "" or row["memory_ratio"] <= row["memory_limit"])
+        and (row["memory_limit"] is None or row["memory_ratio"] <= row["memory_limit"])
         for row in rows
         if row["mode"] == "ours"
     )
