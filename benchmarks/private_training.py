@@ -218,8 +218,8 @@ def rows_of(name: str, turns: int) -> list[dict[str, Any]]:
                 "time_ratio": best[mode] / best["plain"],
                 "peak_MiB": peak[mode],
                 "memory_ratio": peak[mode] / peak["plain"],
-                "time_limit": case.time_limit if limited else None,
-                "memory_limit": case.memory_limit if limited else None,
+                "time_limit": case.time_limit if limited else "",
+                "memory_limit": (case.memory_limit or "") if limited else "",
             }
         )
     return rows
@@ -229,7 +229,7 @@ def within_limits(rows: list[dict[str, Any]]) -> bool:
     """Say whether every ratio that has a limit keeps it."""
     return all(
         row["time_ratio"] <= row["time_limit"]
-        and (row["memory_limit"] is None or row["memory_ratio"] <= row["memory_limit"])
+        and (row["memory_limit"] == "" or row["memory_ratio"] <= row["memory_limit"])
         for row in rows
         if row["mode"] == "ours"
     )

@@ -101,7 +101,7 @@ def train_privately_once(
         run.job.privacy,
         run.training_data,
         round_,
-        PrivateRound(plan.noise_multiplier, plan.sampling_rate, norm),
+        PrivateRound(plan.noise_multiplier, plan.sampling_rate, norm, plan.num_units),
         noise,
         pick_device(),
     )

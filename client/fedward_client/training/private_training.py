@@ -59,11 +59,14 @@ class PrivateRound:
             clipping that of gradient and count together.
         sampling_rate: Probability of each patient in a step, above 0, at most 1.
         clipping_norm: L2 bound of a patient's gradient; where adaptive clipping stands now.
+        num_patients: Of which `sampling_rate` is the expected share; None takes those of the data.
+            A run keeps the number it was accepted with, so that no divisor shows who withdrew.
     """
 
     noise_multiplier: float
     sampling_rate: float
     clipping_norm: float
+    num_patients: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("noise_multiplier", "sampling_rate", "clipping_norm"):
@@ -162,7 +165,8 @@ class _PrivateSteps:
             )
         self.clipping_norm = private.clipping_norm
         self._draws = PatientDraws(data)
-        self._expected_patients = private.sampling_rate * self._draws.num_patients
+        num_patients = private.num_patients or self._draws.num_patients
+        self._expected_patients = private.sampling_rate * num_patients
         self.trainable = freeze_layers(module, job.model.frozen)
         self._noised_together = _in_groups(self.trainable)
         module.zero_grad(set_to_none=True)

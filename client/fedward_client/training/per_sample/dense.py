@@ -74,14 +74,28 @@ class PReLURule:
     ) -> tuple[Tensor | None, list[Contribution]]:
         """Give the input's gradient and the patients' parts."""
         inputs, weight = saved
-        shaped = weight.view(-1, *[1] * (inputs.ndim - 2))
-        grad_input, of_values = torch.ops.aten._prelu_kernel_backward(grad_output, inputs, shaped)
+        if weight.numel() == 1 and inputs.device.type == "cpu":
+            grad_input, of_values = _one_slope(inputs, grad_output, weight.item())
+        else:
+            shaped = weight.view(-1, *[1] * (inputs.ndim - 2))
+            grad_input, of_values = torch.ops.aten._prelu_kernel_backward(
+                grad_output, inputs, shaped
+            )
         channels = weight.numel()  # 1 or the input's
         by_view = of_values.view(layout.num_views, layout.num_patients, channels, -1)
         sums = by_view.sum(3).sum(0)
         return (grad_input if needs_input else None), kept_if_trainable(
             (self._layer.weight, sums.view(layout.num_patients, -1))
         )
+
+
+def _one_slope(inputs: Tensor, grad_output: Tensor, slope: float) -> tuple[Tensor, Tensor]:
+    """Give the gradient of the input, and each value's part in that of the slope.
+
+    The library's PReLU takes five times as long on a CPU as its leaky ReLU, which is the same.
+    """
+    grad_input = torch.ops.aten.leaky_relu_backward.default(grad_output, inputs, slope, False)
+    return grad_input, inputs.clamp_max(0).mul_(grad_output)
 
 
 def _of_weight(

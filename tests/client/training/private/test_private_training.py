@@ -84,6 +84,14 @@ def test_a_step_is_the_sum_of_clipped_gradients_over_the_expected_number() -> No
     np.testing.assert_allclose(moved, 0.5 * flat / 4, rtol=1e-3, atol=1e-7)
 
 
+def test_a_patient_who_withdrew_does_not_show_in_the_divisor() -> None:
+    job, drawn = private_job(), QuietNoise([1, 4])
+    private = PrivateRound(1.0, 0.5, 0.05, num_patients=8)
+    before = trained(job, patients(8), drawn, private)
+    after = trained(job, patients(7), QuietNoise([1, 4]), private)
+    np.testing.assert_array_equal(after, before)
+
+
 def test_a_step_that_draws_nobody_is_noise_like_any_other() -> None:
     job, data = private_job(local_steps=30), patients(8)
     private = PrivateRound(noise_multiplier=2.0, sampling_rate=0.25, clipping_norm=0.1)
