@@ -113,7 +113,7 @@ def test_no_text_of_the_dicom_library_gets_out(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    logging.getLogger("pydicom").setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="pydicom")
     broken = dicom_bytes(STORED, BitsStored=99).replace(b"1.2.", b"1 2 ")
     broken = broken.replace(b"SECRETNAME^ANNA", b"SECRETNAME=^\\^=")
     caplog.clear()

@@ -43,7 +43,7 @@ def test_a_thorough_scan_sees_another_header_under_an_old_uid_and_says_so(
     before = states_of(index, series)
     assert len(set(before)) == 3
     change_first(pacs, series)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING), caplog.at_level(logging.WARNING, "pydicom"):
         store.scan(index)
         assert states_of(index, series) == before and not caplog.records
         summary = store.scan(index, thorough=True)
@@ -61,7 +61,7 @@ def test_a_thorough_scan_of_the_same_content_changes_nothing(
     store = store_for(pacs, tmp_path)
     store.scan(index)
     before = index.series(series)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING), caplog.at_level(logging.WARNING, "pydicom"):
         store.scan(index, thorough=True)
     assert index.series(series) == before and not caplog.records
 
