@@ -95,12 +95,8 @@ def require_admissible(
             `EPSILON_ABOVE_CAP` or `DELTA_TOO_LARGE`.
     """
     mine = policy.privacy
-    if evaluates and mine.evaluation == "none":
-        raise _refused(
-            "the job wants exact sums over this site's validation patients",
-            'evaluation = "exact" allows them; no epsilon covers them',
-            "EVALUATION_NOT_ALLOWED",
-        )
+    if evaluates:
+        require_evaluation_allowed(policy)
     if privacy.mechanism == "none":
         _require_unbounded_allowed(mine)
         return
@@ -119,6 +115,20 @@ def require_admissible(
     from fedward_common.privacy.calibration import require_delta_fits
 
     require_delta_fits(privacy.delta or 0.0, num_patients)
+
+
+def require_evaluation_allowed(policy: SitePolicy) -> None:
+    """Check that sums over validation and test patients may leave.
+
+    Raises:
+        PrivacyError: `EVALUATION_NOT_ALLOWED`.
+    """
+    if policy.privacy.evaluation == "none":
+        raise _refused(
+            "the job wants exact sums over this site's validation patients",
+            'evaluation = "exact" allows them; no epsilon covers them',
+            "EVALUATION_NOT_ALLOWED",
+        )
 
 
 def _require_unbounded_allowed(mine: PrivacyPolicy) -> None:

@@ -29,6 +29,7 @@ from fedward_client.cohorts.views.job_view import JobView, prepare_job_view
 from fedward_client.daemon.privacy_plan import PrivacyPlan, read_plan
 from fedward_client.daemon.private_rounds import promise_privacy
 from fedward_client.site_home import SiteHome
+from fedward_client.site_policy import read_policy, require_evaluation_allowed
 from fedward_common.atomic_files import full_disk_named, write_all, write_atomically
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.errors import (
@@ -189,6 +190,8 @@ class OpenSite:
         if not stored.exists():
             if trains:
                 promise_privacy(self, opened)
+            else:
+                require_evaluation_allowed(read_policy(self.home))
             write_atomically(stored, manifest_bytes)
         self.runs[manifest.run] = opened
         return opened

@@ -19,7 +19,7 @@ from fedward_client.site_home import SiteHome
 from fedward_common.errors import PrivacyError
 from fedward_common.privacy.disclosures import SampledGaussian, Unbounded
 from fedward_common.wire import messages
-from fedward_server.simulation.federation import coordinator_key
+from fedward_server.simulation.federation import coordinator_key, set_up
 
 PRIVATE = (
     "privacy.mechanism=per-site", "privacy.epsilon=4.0", "privacy.delta=1e-4",
@@ -241,3 +241,12 @@ def test_a_ledger_that_is_gone_with_its_heads_is_not_begun_anew(tmp_path: Path) 
     shutil.rmtree(home / "ledger")
     (home / "trust" / "ledger-head.json").unlink()
     assert coordinator.train().message == messages.Refusal("LEDGER_DAMAGED")
+
+
+def test_a_site_that_only_evaluates_may_refuse_that_too(tmp_path: Path) -> None:
+    coordinator = coordinator_of(tmp_path, policy='evaluation = "none"')
+    federation = coordinator.federation
+    others = tuple(site for site in federation.homes if site != SITE)
+    elsewhere = dataclasses.replace(federation.in_folder(tmp_path / "other"), training_sites=others)
+    asked = dataclasses.replace(coordinator, setup=set_up(elsewhere))
+    assert refusal_of(asked) == "EVALUATION_NOT_ALLOWED"
