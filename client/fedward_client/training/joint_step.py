@@ -8,9 +8,8 @@ What is never trained (frozen layers) is 0 in every share: it depends on nobody,
 noise, and noise there would move weights that the job keeps as they are.
 """
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedward_client.training.frozen_layers import freeze_layers
-from fedward_client.training.local_training import TrainingData
+from fedward_client.training.local_training import TrainingData, seeded_dropout
 from fedward_client.training.per_sample.clipped_sums import ClippedSums, Gradients
 from fedward_client.training.per_sample.clipping import PatientClipping
 from fedward_client.training.per_sample.drawn_patients import PatientDraws
@@ -94,7 +93,8 @@ def _clipped_sum(
     views = job.privacy.augmentation_multiplicity
     sums = ClippedSums(module, clipping, job, views, data, device)
     drawn = PatientDraws(data).draw(job.training.sampling_rate, noise)
-    with clipping, _generators_of_its_own(noise, device):
+    seed = int.from_bytes(noise.bytes(8), "little") >> 1  # of dropout, and nobody knows it
+    with clipping, seeded_dropout(seed, device):
         gradients, _ = sums.of(drawn, constants.clipping_norm * _WITHIN_THE_NORM)
     return _flat(module, gradients, constants.num_parameters)
 
@@ -113,14 +113,3 @@ def _flat(
         if isinstance(tensor, nn.Parameter) and tensor in gradients:
             total[place] = gradients[tensor].detach().cpu().numpy().reshape(-1)
     return total, is_trained
-
-
-@contextlib.contextmanager
-def _generators_of_its_own(noise: NoiseSource, device: torch.device) -> Iterator[None]:
-    """Give dropout a seed that nobody knows, and put torch's global generators back afterwards."""
-    seed = int.from_bytes(noise.bytes(8), "little") >> 1
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.manual_seed(seed)
-        yield

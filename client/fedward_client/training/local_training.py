@@ -24,12 +24,20 @@ from fedward_client.training.optimizers import (
     set_learning_rate,
 )
 from fedward_client.training.patient_sampling import IntArray, ShuffledPatients, batch_size_of
-from fedward_client.training.schedules import learning_rate_at
 from fedward_common.errors import TrainingError
 from fedward_common.job.job_file import Job
+from fedward_common.job.learning_rate import learning_rate_at
 from fedward_common.randomness import derive_seed
 
-__all__ = ["RoundOfTraining", "TrainingData", "TrainingOutcome", "pick_device", "train_locally"]
+__all__ = [
+    "RoundOfTraining",
+    "TrainingData",
+    "TrainingOutcome",
+    "masks_of",
+    "pick_device",
+    "seeded_dropout",
+    "train_locally",
+]
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ def train_locally(
     num_steps = job.training.local_steps
     first_step = (round_.round_number - 1) * num_steps
     total_loss = torch.zeros((), device=device)
-    with _seeded_dropout(derive_seed(round_.seed, "dropout", round_.round_number), device):
+    with seeded_dropout(derive_seed(round_.seed, "dropout", round_.round_number), device):
         for step in range(first_step, first_step + num_steps):
             total_loss += steps.take(step)
     # The one wait for the device in a round: a NaN anywhere stays in the sum.
@@ -126,7 +134,7 @@ class _Steps:
         self._total_steps = round_.total_rounds * section.local_steps
         self._images = data.images
         self._has_masks = job.task.kind == "segmentation"
-        self._targets = _masks_of(data) if self._has_masks else data.labels
+        self._targets = masks_of(data) if self._has_masks else data.labels
         batch_size = batch_size_of(section, len(data.cases_by_patient))
         self._patients = ShuffledPatients(data.cases_by_patient, batch_size, round_.seed)
         self._loss = build_loss(section.loss, job.task, partly_annotated=data.partly_annotated)
@@ -187,7 +195,12 @@ class _Steps:
         return images, (targets if masks is None else masks).long()
 
 
-def _masks_of(data: TrainingData) -> NDArray[np.uint8]:
+def masks_of(data: TrainingData) -> NDArray[np.uint8]:
+    """Give the masks of a segmentation's cases.
+
+    Raises:
+        TrainingError: `NO_MASKS`.
+    """
     if data.masks is None:
         raise TrainingError(
             "the training data has no masks, which segmentation needs",
@@ -205,7 +218,7 @@ def _precision_on(device: torch.device) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def _seeded_dropout(seed: int, device: torch.device) -> Iterator[None]:
+def seeded_dropout(seed: int, device: torch.device) -> Iterator[None]:
     """Give dropout a seed of its own and put torch's generators back afterwards."""
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):

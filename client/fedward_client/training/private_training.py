@@ -39,9 +39,9 @@ from fedward_client.training.per_sample.clipping import PatientClipping
 from fedward_client.training.per_sample.drawn_patients import PatientDraws
 from fedward_client.training.per_sample.freed_memory import keep_freed_memory
 from fedward_client.training.per_sample.layer_rules import unfit_layers
-from fedward_client.training.schedules import learning_rate_at
 from fedward_common.errors import ConfigurationError, PrivacyError, TrainingError
 from fedward_common.job.job_file import Job
+from fedward_common.job.learning_rate import learning_rate_at
 from fedward_common.job.privacy_section import PrivacySection
 from fedward_common.privacy.noise_source import NoiseSource
 

@@ -11,8 +11,8 @@ from fedward_client.training.optimizers import (
     build_optimizer,
     set_learning_rate,
 )
-from fedward_client.training.schedules import learning_rate_at
 from fedward_common.job.job_file import OptimizerSection, ScheduleSection
+from fedward_common.job.learning_rate import learning_rate_at
 
 
 def rates(rounds: int, steps: int, base: float = 1.0, **section: Any) -> list[float]:

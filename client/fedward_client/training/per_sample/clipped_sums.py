@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from fedward_client.training.local_training import TrainingData
+from fedward_client.training.local_training import TrainingData, masks_of
 from fedward_client.training.losses import build_loss
 from fedward_client.training.per_sample.clipping import PatientClipping
 from fedward_client.training.per_sample.contributions import BatchLayout
@@ -50,7 +48,7 @@ class ClippedSums:
         self._loss: Callable[[Tensor, Tensor], Tensor] = build_loss(
             section.loss, job.task, partly_annotated=data.partly_annotated
         )
-        targets = data.labels if job.task.kind == "classification" else _masks_of(data)
+        targets = data.labels if job.task.kind == "classification" else masks_of(data)
         self._views = PatientViews(data, targets, num_views, section.augmentation, device)
         self._at_once = max(1, section.physical_batch_size // num_views)
 
@@ -100,13 +98,3 @@ class ClippedSums:
             clipping_norm,
             gradients,
         )
-
-
-def _masks_of(data: TrainingData) -> NDArray[np.uint8]:
-    if data.masks is None:
-        raise TrainingError(
-            "the training data has no masks, which segmentation needs",
-            hint="register masks with the cohort",
-            code="NO_MASKS",
-        )
-    return data.masks
