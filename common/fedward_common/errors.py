@@ -92,6 +92,12 @@ class CorruptFileError(FedwardError):
     code = "CORRUPT_FILE"
 
 
+class AggregationRefusedError(FedwardError):
+    """A step of secure aggregation breaks a rule; `code` is the name of the rule."""
+
+    code = "SECAGG_REFUSED"
+
+
 class LockedError(FedwardError):
     """Another process works on the same folder."""
 

@@ -10,11 +10,7 @@ import math
 from fedward_common.errors import ConfigurationError, PrivacyError
 from fedward_common.job.job_file import Job
 from fedward_common.privacy.joint_mechanism import JointConstants, effective_noise_multiplier
-
-
-def joint_threshold(num_sites: int) -> int:
-    """Give the fewest sites whose sum is ever decoded: more than two thirds of them."""
-    return 2 * num_sites // 3 + 1
+from fedward_common.secagg.thresholds import threshold_of
 
 
 def require_joint_quorum(job: Job, num_sites: int) -> None:
@@ -23,7 +19,7 @@ def require_joint_quorum(job: Job, num_sites: int) -> None:
     Raises:
         PrivacyError: `JOINT_QUORUM_TOO_SMALL`.
     """
-    threshold = joint_threshold(num_sites)
+    threshold = threshold_of(num_sites)
     required = job.quorum.required_sites
     if job.privacy.mechanism == "joint" and required < threshold:
         raise PrivacyError(
@@ -60,7 +56,7 @@ def joint_constants_of(job: Job, num_sites: int, num_parameters: int) -> JointCo
         JointConstants,
         clipping_norm=section.clipping_norm,
         num_sites=num_sites,
-        threshold=joint_threshold(num_sites),
+        threshold=threshold_of(num_sites),
         fraction_bits=section.fraction_bits,
         ring_bits=section.ring_bits,
         num_parameters=num_parameters,

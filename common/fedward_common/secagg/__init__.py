@@ -1,0 +1,1 @@
+"""Secure aggregation: what both halves of the protocol agree on; pure."""
