@@ -13,7 +13,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -176,21 +176,33 @@ def _unknown_key(key: str, where: str, known: list[str]) -> ConfigurationError:
 def _convert(wanted: Any, value: Any, path: str) -> Any:
     if (wanted is str or wanted is bytes) and type(value) is wanted:
         return value  # most fields of a message; the general way costs ten times as much
+    return _converter_of(wanted)(wanted, value, path)
+
+
+@functools.cache
+def _converter_of(wanted: Any) -> Callable[[Any, Any, str], Any]:
+    """Find once what takes values of a type: messages are read as jobs are, a thousand a second."""
     origin = get_origin(wanted)
     if origin in (Union, types.UnionType):
-        return _convert_optional(wanted, value, path)
+        return _convert_optional
     if origin is Literal:
-        return _convert_literal(wanted, value, path)
+        return _convert_literal
     if origin is tuple:
-        return _convert_tuple(wanted, value, path)
+        return _convert_tuple
     if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
-        if not isinstance(value, Mapping):
-            raise _wrong(wanted, value, path)
-        item = get_args(wanted)[1]
-        return {str(k): _convert(item, v, f"{path}.{k}") for k, v in value.items()}
-    if dataclasses.is_dataclass(wanted):
-        return from_table(typing.cast(type[Any], wanted), value, where=path)
-    return _convert_scalar(wanted, value, path)
+        return _convert_mapping
+    return _convert_table if dataclasses.is_dataclass(wanted) else _convert_scalar
+
+
+def _convert_mapping(wanted: Any, value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(wanted, value, path)
+    item = get_args(wanted)[1]
+    return {str(k): _convert(item, v, f"{path}.{k}") for k, v in value.items()}
+
+
+def _convert_table(wanted: Any, value: Any, path: str) -> Any:
+    return from_table(wanted, value, where=path)
 
 
 def _convert_scalar(wanted: Any, value: Any, path: str) -> Any:

@@ -6,7 +6,6 @@ through the hashes everything else. A reply names the header it answers, so it c
 for another request.
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,34 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
-from fedward_common.errors import MalformedMessageError, UnverifiedMessageError
-from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
-from fedward_common.wire.messages import PROTOCOL_VERSION, plain_dataclass
+from fedward_common.errors import UnverifiedMessageError
+from fedward_common.wire.header import Header, decode_header, encode_header
+from fedward_common.wire.messages import PROTOCOL_VERSION
 
-Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.int64]]
+WireArray = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8]
+Arrays = Mapping[str, WireArray]
 
-ALLOWED_DTYPES = ("float32", "int64")
+ALLOWED_DTYPES = ("float32", "int64", "uint8")
 # numpy builds a dtype's name anew at each question, which costs as much as a small hash.
 _DTYPE_NAMES = {np.dtype(name): name for name in ALLOWED_DTYPES}
 _CONTEXT = "fedward envelope v1"
-
-
-@dataclass(frozen=True)
-class Header:
-    """What the signature covers; `manifest_sha256` is empty only in `manifest.query` itself."""
-
-    protocol: int
-    consortium: str
-    run: str
-    round: int
-    attempt: int
-    manifest_sha256: str
-    sender: str
-    recipient: str
-    kind: str
-    in_reply_to: str
-    body_sha256: str
-    arrays_sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -98,7 +80,7 @@ def remember_hash(array: NDArray[Any], sha256: str) -> HashedArray:
     return view
 
 
-def hash_of_array(array: NDArray[np.float32] | NDArray[np.int64]) -> str:
+def hash_of_array(array: WireArray) -> str:
     """SHA-256 of dtype, shape and little-endian content."""
     if isinstance(array, HashedArray) and array.known_sha256:
         return array.known_sha256
@@ -143,7 +125,7 @@ def sign_envelope(
         body_sha256=hashlib.sha256(body).hexdigest(),
         arrays_sha256=arrays_sha256,
     )
-    header_bytes = encode_canonically(dict(vars(header)))
+    header_bytes = encode_header(header)
     return Envelope(header_bytes, body, key.sign(header_bytes, context=_CONTEXT))
 
 
@@ -153,14 +135,7 @@ def read_header(unverified: Envelope) -> Header:
     Raises:
         MalformedMessageError: It is no header of this protocol version.
     """
-    header = plain_dataclass(Header, decode_canonically(unverified.header_bytes, max_bytes=8192))
-    if header.protocol != PROTOCOL_VERSION:
-        raise MalformedMessageError(
-            f"protocol {header.protocol} came, {PROTOCOL_VERSION} is spoken here",
-            hint="bring both sides to the same release",
-            code="PROTOCOL_VERSION",
-        )
-    return header
+    return decode_header(unverified.header_bytes)
 
 
 def verify_envelope(
@@ -192,11 +167,9 @@ def verify_subject(header: Header, expected: Subject, *, recipient: str) -> None
     Raises:
         UnverifiedMessageError: Another consortium, run, round, attempt, manifest or recipient.
     """
-    came = Subject(
-        header.consortium, header.run, header.manifest_sha256, header.round, header.attempt
-    )
-    for field in dataclasses.fields(Subject):
-        if getattr(came, field.name) != getattr(expected, field.name):
-            raise UnverifiedMessageError(f"the message belongs to another {field.name}")
+    came = vars(header)
+    for name, value in vars(expected).items():
+        if came[name] != value:
+            raise UnverifiedMessageError(f"the message belongs to another {name}")
     if header.recipient != recipient:
         raise UnverifiedMessageError("the message is addressed to somebody else")

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
-from numpy.typing import NDArray
 
 from fedward_common.errors import MalformedMessageError
 from fedward_common.wire.envelope import (
@@ -19,6 +18,7 @@ from fedward_common.wire.envelope import (
     Arrays,
     Envelope,
     HashedArray,
+    WireArray,
     little_endian,
     name_of_dtype,
     remember_hash,
@@ -48,14 +48,10 @@ if sys.byteorder != "little":
 
 def array_record(arrays: Arrays) -> ArrayRecord:
     """Copy each array's bytes once; a coordinator shares the record among all sites."""
-    record = ArrayRecord(
-        {
-            name: _raw_array(
-                little_endian(array).tobytes(), name_of_dtype(array.dtype), array.shape
-            )
-            for name, array in arrays.items()
-        }
-    )
+    record = ArrayRecord()
+    for name, array in arrays.items():
+        content = little_endian(array).tobytes()
+        record[name] = _raw_array(content, name_of_dtype(array.dtype), array.shape)
     known = {n: a.known_sha256 for n, a in arrays.items() if isinstance(a, HashedArray)}
     return _remembering(record, known)
 
@@ -96,12 +92,12 @@ def envelope_of(unverified: RecordDict) -> tuple[Envelope, Arrays]:
     Raises:
         MalformedMessageError: Records are missing, extra or of another form.
     """
-    if set(unverified) != {_ENVELOPE, _ARRAYS}:
+    if unverified.keys() != {_ENVELOPE, _ARRAYS}:
         raise MalformedMessageError("the records of a message are 'envelope' and 'arrays'")
     fields, arrays = unverified[_ENVELOPE], unverified[_ARRAYS]
     if not isinstance(fields, ConfigRecord) or not isinstance(arrays, ArrayRecord):
         raise MalformedMessageError("a record is of another kind")
-    if set(fields) != {"header", "body", "signature"}:
+    if fields.keys() != {"header", "body", "signature"}:
         raise MalformedMessageError("an envelope has header, body and signature")
     header, body, signature = fields["header"], fields["body"], fields["signature"]
     if not (isinstance(header, bytes) and isinstance(body, bytes) and isinstance(signature, bytes)):
@@ -109,10 +105,10 @@ def envelope_of(unverified: RecordDict) -> tuple[Envelope, Arrays]:
     return Envelope(header, body, signature), {n: _with_known_hash(arrays, n) for n in arrays}
 
 
-def _array_of(unverified: Array) -> "NDArray[np.float32] | NDArray[np.int64]":
+def _array_of(unverified: Array) -> WireArray:
     if unverified.stype != _RAW or unverified.dtype not in ALLOWED_DTYPES:
-        raise MalformedMessageError("an array is not of raw float32 or int64")
-    dtype = np.dtype(np.float32 if unverified.dtype == "float32" else np.int64)
+        raise MalformedMessageError("an array is not of raw float32, int64 or uint8")
+    dtype = np.dtype(unverified.dtype)
     shape = tuple(unverified.shape)
     if len(shape) > 8 or any(length < 0 for length in shape):
         raise MalformedMessageError("an array has a negative length, or too many dimensions")
@@ -125,7 +121,7 @@ def _array_of(unverified: Array) -> "NDArray[np.float32] | NDArray[np.int64]":
         raise MalformedMessageError("an array's shape is too large") from error
 
 
-def _with_known_hash(record: ArrayRecord, name: str) -> "NDArray[np.float32] | NDArray[np.int64]":
+def _with_known_hash(record: ArrayRecord, name: str) -> WireArray:
     array = _array_of(record[name])
     data, digest = record.__dict__.get(_KNOWN, {}).get(name, (None, ""))
     return remember_hash(array, digest) if data is record[name].data else array

@@ -13,6 +13,9 @@ from fedward_common.job.job_file import Job, job_from_table, table_of_job
 from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
 from fedward_common.wire.messages import PROTOCOL_VERSION, plain_dataclass
 
+# X25519 with ML-KEM-768, HKDF-SHA256, AES-256-CTR and -GCM, Ed25519.
+SUITE = "S1"
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -22,6 +25,11 @@ class Manifest:
         job: Table of the resolved job, as `table_of_job` gives it.
         seed: Batch order and augmentation derive from it; no privacy noise ever does.
         training_sites: Who trains; other sites of the run only evaluate.
+        roster_version: Of the roster that the run's keys and organisations come from.
+        roster_sha256: Of that roster's signed bytes.
+        suite: Of algorithms; fixed here and never negotiated.
+        answer_key: The coordinator's public key that vectors of answers are sealed to, where they
+            are not masked; empty where nothing lies between a site and the coordinator.
     """
 
     protocol: int
@@ -34,6 +42,10 @@ class Manifest:
     parameter_spec_sha256: str
     num_parameters: int
     training_sites: tuple[str, ...]
+    roster_version: int
+    roster_sha256: str
+    suite: str
+    answer_key: bytes
 
     @property
     def job(self) -> Job:
@@ -59,6 +71,9 @@ def make_manifest(
     parameter_spec_sha256: str,
     num_parameters: int,
     training_sites: tuple[str, ...],
+    roster_version: int,
+    roster_sha256: str,
+    answer_key: bytes = b"",
 ) -> Manifest:
     """Resolve a job into a manifest."""
     # A path of the coordinator's disk means nothing at a site; the hash of the weights does.
@@ -76,6 +91,10 @@ def make_manifest(
         parameter_spec_sha256=parameter_spec_sha256,
         num_parameters=num_parameters,
         training_sites=training_sites,
+        roster_version=roster_version,
+        roster_sha256=roster_sha256,
+        suite=SUITE,
+        answer_key=answer_key,
     )
 
 
@@ -89,11 +108,17 @@ def decode_manifest(unverified: bytes) -> Manifest:
     """Rebuild a manifest.
 
     Raises:
-        MalformedMessageError: Not the canonical encoding, or not of this protocol version.
+        MalformedMessageError: Not the canonical encoding, or not of this protocol version or suite.
     """
     manifest = plain_dataclass(Manifest, decode_canonically(unverified))
     if manifest.protocol != PROTOCOL_VERSION:
         raise MalformedMessageError("the manifest is of another protocol", code="PROTOCOL_VERSION")
+    if manifest.suite != SUITE:
+        raise MalformedMessageError(
+            f"the manifest is of suite {manifest.suite[:20]!r}, {SUITE!r} is spoken here",
+            hint="bring both sides to the same release",
+            code="SECAGG_SUITE",
+        )
     return manifest
 
 

@@ -7,28 +7,44 @@ what the coordinator may know: an error's code, never its text.
 
 import dataclasses
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from fedward_common.errors import ConfigurationError, MalformedMessageError
 from fedward_common.settings import from_table
-from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
+from fedward_common.wire.canonical_cbor import (
+    MAX_MESSAGE_BYTES,
+    decode_canonically,
+    encode_canonically,
+)
 
 PROTOCOL_VERSION = 1
 
 # Names of the arrays beside a message.
 WEIGHTS = "weights"
 EVALUATED_WEIGHTS = "evaluated-weights"
+CONTROL_VARIATE = "control-variate"
 UPDATE = "update"
+CONTROL_VARIATE_CHANGE = "control-variate-change"
 SHARES = "shares"
 SUMS = "sums"
+MASKED = "masked"
+LANE = "lane"
+
+SecurePurpose = Literal["train", "validation", "test"]
+SecureStepName = Literal["share", "mask", "confirm", "unmask", "abandon", "abandoned"]
 
 
 @dataclass(frozen=True)
 class ManifestQuery:
-    """`query.manifest`: will you take part in this run? `manifest` is its canonical encoding."""
+    """`query.manifest`: will you take part in this run?
+
+    `manifest` is its canonical encoding, `roster` the signed roster that it names.
+    """
 
     manifest: bytes
+    roster: bytes
 
 
 @dataclass(frozen=True)
@@ -45,10 +61,12 @@ class TrainRound:
     """`train.round`: evaluate what is due, then train from the weights beside this message.
 
     `evaluate` asks for sums over validation patients: of `evaluated-weights` where they are there,
-    else of `weights`.
+    else of `weights`. With SCAFFOLD `control-variate` comes too, and `counted_rounds` names the
+    last committed round that each site's answer was part of; without it there are none.
     """
 
     evaluate: bool
+    counted_rounds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,7 @@ class TrainReply:
     """Beside it: `update` (float32, one value a parameter), and `sums` where asked for.
 
     With the joint mechanism `shares` instead of `update`: int64, numbers of the ring by their bits.
+    With SCAFFOLD `control-variate-change` too. `contribution.contribution_vectors` lists them.
     """
 
     local_steps: int
@@ -74,6 +93,36 @@ class EvaluateReply:
 
 
 @dataclass(frozen=True)
+class SecureReady:
+    """Instead of vectors, when sums are masked: this site's signed keys of the attempt.
+
+    The answer to `train.round` and `evaluate.*`; what was asked for is done and kept at home.
+    """
+
+    keys: bytes
+
+
+@dataclass(frozen=True)
+class SecureStep:
+    """`query.share`, `query.mask`, `query.confirm`, `query.unmask`, `query.abandon`, ...
+
+    One step of secure aggregation; `body` is a message of `fedward_common.secagg`.
+    """
+
+    step: SecureStepName
+    purpose: SecurePurpose
+    body: bytes
+
+
+@dataclass(frozen=True)
+class SecureStepReply:
+    """What a member gives back; to `mask` it is empty, and beside it are `masked` and `lane`."""
+
+    step: SecureStepName
+    body: bytes
+
+
+@dataclass(frozen=True)
 class Refusal:
     """The site does not do what was asked; `code` is all that it says of why."""
 
@@ -87,6 +136,9 @@ Message = (
     | TrainReply
     | EvaluateWeights
     | EvaluateReply
+    | SecureReady
+    | SecureStep
+    | SecureStepReply
     | Refusal
 )
 _KINDS: dict[str, type[Any]] = {
@@ -96,6 +148,9 @@ _KINDS: dict[str, type[Any]] = {
     "train.reply": TrainReply,
     "evaluate.weights": EvaluateWeights,
     "evaluate.reply": EvaluateReply,
+    "secure.ready": SecureReady,
+    "secure.step": SecureStep,
+    "secure.step-reply": SecureStepReply,
     "refusal": Refusal,
 }
 KINDS = frozenset(_KINDS)
@@ -106,7 +161,7 @@ M = TypeVar("M")
 
 def encode_message(message: Message) -> tuple[str, bytes]:
     """Give a message's kind and its canonical body."""
-    return _NAMES[type(message)], encode_canonically(dataclasses.asdict(message))
+    return _NAMES[type(message)], encode_canonically(dict(vars(message)))
 
 
 def decode_message(kind: str, unverified: bytes) -> Message:
@@ -124,12 +179,30 @@ def decode_message(kind: str, unverified: bytes) -> Message:
 
 
 def _decode_message(kind: str, unverified: bytes) -> Message:
-    return plain_dataclass(_KINDS[kind], decode_canonically(unverified))  # type: ignore[no-any-return]
+    most = _MAX_STEP_BYTES if kind.startswith("secure.step") else MAX_MESSAGE_BYTES
+    value = decode_canonically(unverified, max_bytes=most)
+    return plain_dataclass(_KINDS[kind], value)  # type: ignore[no-any-return]
+
+
+# Keys, ciphertexts and shares of a few hundred sites.
+_MAX_STEP_BYTES = (1 << 24) + 4096
 
 
 # The sites of a round are sent one body and answer with one: the same bytes are decoded once.
 _REMEMBERED_BYTES = 256
 _decode_short_message = functools.lru_cache(maxsize=64)(_decode_message)
+
+
+def plain_values(value: Any) -> Any:
+    """Give a dataclass and what it holds as plain values, without copying any of them."""
+    kind = type(value)
+    if dataclasses.is_dataclass(kind):
+        return {name: plain_values(getattr(value, name)) for name in kind.__dataclass_fields__}
+    if kind is tuple or kind is list:
+        return [plain_values(item) for item in value]
+    if kind is dict:
+        return {key: plain_values(item) for key, item in value.items()}
+    return value
 
 
 def plain_dataclass(kind: type[M], unverified: object) -> M:

@@ -12,7 +12,6 @@ from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.wire.canonical_cbor import decode_canonically
 from fedward_common.wire.envelope import (
     Arrays,
-    Header,
     Subject,
     hash_of_array,
     hashes_of_arrays,
@@ -21,6 +20,7 @@ from fedward_common.wire.envelope import (
     verify_envelope,
     verify_subject,
 )
+from fedward_common.wire.header import Header
 from fedward_common.wire.messages import PROTOCOL_VERSION
 
 KEY = SigningKey.from_raw(bytes(range(32)))

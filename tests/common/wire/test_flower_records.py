@@ -109,8 +109,8 @@ def test_an_empty_array_of_giant_lengths_is_refused(shape: tuple[int, ...]) -> N
 @pytest.mark.parametrize(
     "dtype", ["float64", "float16", "complex64", "int32", "object", "O", ">f4", "<f4", "bool", ""]
 )
-def test_only_float32_and_int64_are_taken(dtype: str) -> None:
-    with pytest.raises(MalformedMessageError, match="float32 or int64"):
+def test_only_float32_int64_and_uint8_are_taken(dtype: str) -> None:
+    with pytest.raises(MalformedMessageError, match="float32, int64 or uint8"):
         envelope_of(records_with(raw(dtype=dtype)))
 
 

@@ -45,6 +45,8 @@ def manifest_of(job: Job = JOB, **values: Any) -> Manifest:
         "parameter_spec_sha256": "b" * 64,
         "num_parameters": 1234,
         "training_sites": ("alder", "birch"),
+        "roster_version": 3,
+        "roster_sha256": "e" * 64,
     }
     return make_manifest(job, **settled | values)
 
@@ -90,6 +92,8 @@ def test_every_field_changes_the_hash() -> None:
         "parameter_spec_sha256": "d" * 64,
         "num_parameters": 1235,
         "training_sites": ("alder",),
+        "roster_version": 4,
+        "roster_sha256": "f" * 64,
     }
     job = dataclasses.replace(JOB, job=dataclasses.replace(JOB.job, rounds=6))
     encoded = [encode_manifest(manifest_of(**{name: value})) for name, value in other.items()]
@@ -130,6 +134,9 @@ def test_a_manifest_without_a_field_is_refused(field: str) -> None:
         ("training_sites", "alder"),
         ("training_sites", ["alder", 1]),
         ("training_sites", {"alder": "birch"}),
+        ("roster_version", "3"),
+        ("roster_sha256", b"e"),
+        ("suite", 1),
     ],
 )
 def test_a_field_of_a_wrong_type_is_refused(field: str, wrong: Any) -> None:
@@ -147,6 +154,17 @@ def test_a_manifest_of_another_protocol_is_refused_by_a_code_of_its_own(protocol
     with pytest.raises(MalformedMessageError) as caught:
         decode_manifest(changed(protocol=protocol))
     assert caught.value.code == "PROTOCOL_VERSION"
+
+
+def test_the_suite_is_written_out() -> None:
+    assert manifest_of().suite == "S1"
+
+
+@pytest.mark.parametrize("suite", ["", "S0", "S2", "s1", "S1,S0"])
+def test_a_manifest_of_another_suite_is_refused_by_a_code_of_its_own(suite: str) -> None:
+    with pytest.raises(MalformedMessageError) as caught:
+        decode_manifest(changed(suite=suite))
+    assert caught.value.code == "SECAGG_SUITE"
 
 
 @pytest.mark.parametrize("step", range(0, len(ENCODED), 23))
@@ -180,7 +198,7 @@ def job_table(**sections: dict[str, Any]) -> bytes:
         (job_table(job={"rounds": 0}), "CONFIGURATION"),
         (job_table(job={"code": "import os"}), "CONFIGURATION"),
         (job_table(privacy={"mechanism": "joint"}), "CONFIGURATION"),
-        (job_table(secure_aggregation={"enabled": True}), "NOT_SUPPORTED"),
+        (job_table(secure_aggregation={"enabled": 1}), "CONFIGURATION"),
         (encode_canonically([]), "CONFIGURATION"),
         (b"\xff", "MALFORMED_MESSAGE"),
         (b"", "MALFORMED_MESSAGE"),

@@ -14,6 +14,9 @@ from fedward_common.wire.messages import (
     ManifestReply,
     Message,
     Refusal,
+    SecureReady,
+    SecureStep,
+    SecureStepReply,
     TrainReply,
     TrainRound,
     decode_message,
@@ -21,12 +24,15 @@ from fedward_common.wire.messages import (
 )
 
 EXAMPLES: tuple[Message, ...] = (
-    ManifestQuery(b"\xa0\xff"),
+    ManifestQuery(b"\xa0\xff", b"\xa1"),
     ManifestReply(20, 49, "patient"),
-    TrainRound(evaluate=True),
+    TrainRound(evaluate=True, counted_rounds={"alder": 3, "birch": 0}),
     TrainReply(7),
     EvaluateWeights("validation"),
     EvaluateReply(),
+    SecureReady(b"\x01keys"),
+    SecureStep("share", "validation", b"\x02"),
+    SecureStepReply("unmask", b""),
     Refusal("E_NO_TRAINING_PATIENTS"),
 )
 WRONG_FOR: dict[type, tuple[Any, ...]] = {
@@ -34,6 +40,7 @@ WRONG_FOR: dict[type, tuple[Any, ...]] = {
     int: (True, 1.0, "1", None, 2**63, -(2**63), [1]),
     str: (b"bytes", 1, None, ["a"], False, {}),
     bool: (0, 1, "true", None, [True]),
+    dict: ("text", 1, None, [1], True, {"alder": "1"}, {"alder": 1.0}, {"alder": True}),
 }
 FIELDS = [
     pytest.param(message, field.name, id=f"{type(message).__name__}.{field.name}")
@@ -131,11 +138,11 @@ def test_one_kinds_body_is_no_other_kinds() -> None:
 
 
 def test_a_field_given_twice_is_refused() -> None:
-    once = encode_canonically({"evaluate": True})
+    once = encode_canonically({"split": "test"})
     twice = b"\xa2" + once[1:] * 2
-    assert decode_message("train.round", once) == TrainRound(evaluate=True)
+    assert decode_message("evaluate.weights", once) == EvaluateWeights("test")
     with pytest.raises(MalformedMessageError, match="canonical"):
-        decode_message("train.round", twice)
+        decode_message("evaluate.weights", twice)
 
 
 @given(unverified=st.binary(max_size=40), kind=st.sampled_from(["train.reply", "refusal"]))

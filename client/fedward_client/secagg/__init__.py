@@ -1,0 +1,1 @@
+"""A site's side of secure aggregation: state and steps; pure."""

@@ -1,0 +1,1 @@
+"""Who belongs to a consortium: certificates and the roster, as values; pure."""

@@ -1,0 +1,392 @@
+"""The coordinator in a round of secure aggregation: it relays, keeps lists, and takes masks off.
+
+In order: `open_directory`, `share_request`, `take_share` of each site, `fix_sharers`,
+`mask_requests`, (the masked vectors are added up elsewhere), `fix_survivors`, `confirm_request`,
+`take_confirmation`, `unmask_request`, `take_unmask`, `remove_masks`. Every step takes a state and
+gives the next; one that is refused changes nothing. What a site sends twice is taken once.
+
+It checks what sites send, so that one faulty site is left out instead of making the others refuse.
+For the secrecy of a contribution nobody relies on these checks.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward_common.consortium.roster import Roster
+from fedward_common.crypto.mask_stream import Words, apply_masks
+from fedward_common.errors import AggregationRefusedError, FedwardError
+from fedward_common.identities import SiteId
+from fedward_common.secagg import refusal_codes as codes
+from fedward_common.secagg.binding import RoundBinding
+from fedward_common.secagg.key_schedule import blob_bytes
+from fedward_common.secagg.messages import (
+    Confirmation,
+    ConfirmRequest,
+    MaskRequest,
+    RoundKeys,
+    ShareAnswer,
+    Sharer,
+    ShareRequest,
+    Signed,
+    UnmaskAnswer,
+    UnmaskRequest,
+    decode,
+    encode,
+)
+from fedward_common.secagg.rules import (
+    verify_own_binding,
+    verify_present,
+    verify_sharers,
+    verify_survivors,
+)
+from fedward_common.secagg.signed_items import (
+    Directory,
+    verify_abandonment,
+    verify_announcement,
+    verify_confirmation,
+    verify_directory,
+    verify_packet,
+    verify_round_keys,
+    verify_unmask_answer,
+)
+from fedward_common.secagg.transcript import hash_of_sharers
+from fedward_server.secagg.attempt_state import AttemptState, CoordinatorRules, require_step
+from fedward_server.secagg.unmasking import WrongShare, kind_of, recover_masks, revealed_shares
+
+__all__ = [
+    "AttemptState",
+    "CoordinatorRules",
+    "WrongShare",
+    "confirm_request",
+    "fix_sharers",
+    "fix_survivors",
+    "has_enough_shares",
+    "mask_request",
+    "mask_requests",
+    "open_directory",
+    "remove_masks",
+    "share_request",
+    "take_confirmation",
+    "take_share",
+    "take_unmask",
+    "unmask_request",
+    "verify_abandonments",
+]
+
+
+def open_directory(
+    rules: CoordinatorRules, binding: RoundBinding, keys: Mapping[SiteId, bytes]
+) -> tuple[AttemptState, dict[SiteId, str]]:
+    """Make the directory of an attempt of all sites whose round keys can be used.
+
+    Args:
+        rules: Of the manifest.
+        binding: Of the attempt.
+        keys: What each site answered to being READY.
+
+    Returns:
+        The state, and the sites that were left out, each with a code.
+
+    Raises:
+        AggregationRefusedError: The rest is too few, too many, or too much of one organisation.
+    """
+    verify_own_binding(binding, rules.roster)
+    usable: dict[SiteId, Signed] = {}
+    left_out: dict[SiteId, str] = {}
+    for site in sorted(keys):
+        try:
+            usable[site] = _usable_keys(rules, binding, site, keys[site])
+        except FedwardError as error:
+            left_out[site] = error.code
+    for site in _sharing_a_key(usable):
+        del usable[site]
+        left_out[site] = codes.FOREIGN_KEY
+    round_keys = tuple(usable.values())
+    directory = verify_directory(round_keys, rules, binding)
+    return AttemptState(rules, directory, round_keys), left_out
+
+
+def share_request(state: AttemptState) -> bytes:
+    """Give the request that shows the directory to all its sites."""
+    return encode(ShareRequest(state.round_keys))
+
+
+def take_share(state: AttemptState, site: SiteId, answer: bytes) -> AttemptState:
+    """Take one site's shares; on an error it is no sharer, and the others go on.
+
+    Raises:
+        AggregationRefusedError: The name of the rule that the answer breaks.
+        MalformedMessageError: The answer is not canonical.
+    """
+    require_step(not state.sharers, "the sharers are fixed already")
+    verify_present(site, state.directory.sites, "the directory")
+    if (taken := state.shared.get(site)) is not None:
+        _require_same(site, answer == taken)
+        return state
+    unverified = decode(ShareAnswer, answer)
+    _verify_share_answer(state.directory, state.rules, site, unverified)
+    return dataclasses.replace(state, shared={**state.shared, site: answer})
+
+
+def fix_sharers(state: AttemptState) -> AttemptState:
+    """Close the list of sharers: all whose shares were taken.
+
+    Raises:
+        AggregationRefusedError: `SECAGG_TOO_FEW_SITES`, `SECAGG_TOO_FEW_ORGANISATIONS`.
+    """
+    require_step(not state.sharers, "the sharers are fixed already")
+    sharers = tuple(sorted(state.shared))
+    verify_sharers(sharers, state.directory.sites, state.rules)
+    announcements = [state.share_answers[site].announcement for site in sharers]
+    return dataclasses.replace(
+        state, sharers=sharers, sharers_sha256=hash_of_sharers(announcements)
+    )
+
+
+def mask_request(state: AttemptState, site: SiteId) -> bytes:
+    """Give the request for one sharer: who shared, and their packets for it."""
+    require_step(bool(state.sharers), "the sharers are not fixed yet")
+    verify_present(site, state.sharers, "the sharers")
+    place = state.directory.index_of(site)
+    answers = [state.share_answers[sharer] for sharer in state.sharers]
+    sharers = tuple(Sharer(answer.announcement, answer.packets[place]) for answer in answers)
+    return encode(MaskRequest(sharers))
+
+
+def mask_requests(state: AttemptState) -> dict[SiteId, bytes]:
+    """Give the request for each sharer; together they grow with the square of the sites."""
+    return {site: mask_request(state, site) for site in state.sharers}
+
+
+def fix_survivors(state: AttemptState, survivors: Collection[SiteId]) -> AttemptState:
+    """Fix whose masked vectors are in the sum; the same again changes nothing.
+
+    Raises:
+        AggregationRefusedError: Too few, no sharers, or others than were fixed before
+            (`SECAGG_SECOND_REQUEST`).
+    """
+    require_step(bool(state.sharers), "the sharers are not fixed yet")
+    fixed = tuple(sorted(survivors))
+    if state.survivors:
+        if fixed != state.survivors:
+            raise AggregationRefusedError(
+                "other survivors were fixed before",
+                hint="sites sign one list of an attempt",
+                code=codes.SECOND_REQUEST,
+            )
+        return state
+    verify_survivors(
+        fixed,
+        tuple(site for site in state.sharers if site not in fixed),
+        sharers=state.sharers,
+        num_directory=len(state.directory.peers),
+        limits=state.rules,
+    )
+    return dataclasses.replace(state, survivors=fixed)
+
+
+def confirm_request(state: AttemptState) -> bytes:
+    """Give the request to sign the lists; the same for all survivors."""
+    return encode(_lists(state))
+
+
+def take_confirmation(state: AttemptState, site: SiteId, answer: bytes) -> AttemptState:
+    """Take one survivor's signature over the transcript.
+
+    Raises:
+        AggregationRefusedError: It is of another site, or does not fit.
+        MalformedMessageError: The answer is not canonical.
+    """
+    require_step(bool(state.survivors), "the survivors are not fixed yet")
+    verify_present(site, state.survivors, "the survivors")
+    confirmation = decode(Confirmation, answer)
+    _require_from(site, confirmation.site)
+    for taken in state.confirmed:
+        if taken.site == site:
+            _require_same(site, confirmation == taken)
+            return state
+    verify_confirmation(confirmation, state.rules.roster, state.transcript_sha256)
+    return dataclasses.replace(state, confirmed=(*state.confirmed, confirmation))
+
+
+def unmask_request(state: AttemptState) -> bytes:
+    """Give the request to reveal shares, with the first t confirmations that came.
+
+    Later ones change nothing: a site that was asked with some would refuse others.
+
+    Raises:
+        AggregationRefusedError: `SECAGG_TOO_FEW_SIGNATURES`: wait for more.
+    """
+    lists = _lists(state)
+    if len(state.confirmed) < state.threshold:
+        raise AggregationRefusedError(
+            f"{len(state.confirmed)} survivors confirmed, {state.threshold} needed",
+            hint="nothing was revealed; wait for more confirmations",
+            code=codes.TOO_FEW_SIGNATURES,
+        )
+    first = sorted(state.confirmed[: state.threshold], key=lambda item: item.site)
+    return encode(
+        UnmaskRequest(lists.directory_sha256, lists.survivors, lists.dropouts, tuple(first))
+    )
+
+
+def take_unmask(state: AttemptState, site: SiteId, answer: bytes) -> AttemptState:
+    """Take the shares that one survivor reveals.
+
+    Raises:
+        AggregationRefusedError: They are not those that were asked for.
+        MalformedMessageError: The answer is not canonical.
+    """
+    require_step(bool(state.survivors), "the survivors are not fixed yet")
+    verify_present(site, state.survivors, "the survivors")
+    signed = decode(Signed, answer)
+    if (taken := state.unmasked.get(site)) is not None:
+        _require_same(site, signed == taken)
+        return state
+    revealed = verify_unmask_answer(signed, state.rules.roster)
+    _require_from(site, revealed.site)
+    _verify_shares_asked_for(state, revealed)
+    return dataclasses.replace(state, unmasked={**state.unmasked, site: signed})
+
+
+def has_enough_shares(state: AttemptState) -> bool:
+    """Say whether t shares of every secret came; that they fit shows in `remove_masks`."""
+    if not state.survivors:
+        return False
+    return all(len(shares) >= state.threshold for shares in revealed_shares(state).values())
+
+
+def remove_masks(
+    state: AttemptState, words: Words, lane: NDArray[np.uint64]
+) -> tuple[WrongShare, ...]:
+    """Take all masks off the totals, IN PLACE.
+
+    Args:
+        state: With enough shares.
+        words: Sum of the survivors' masked words, modulo the size of a word.
+        lane: Sum of their lanes, likewise.
+
+    Returns:
+        Shares that were wrong, as far as they were found on the way.
+
+    Raises:
+        AggregationRefusedError: `SECAGG_UNRECOVERABLE`. The totals are unchanged, and more answers
+            may still be taken.
+    """
+    require_step(bool(state.survivors), "the survivors are not fixed yet")
+    recovered = recover_masks(state)
+    apply_masks(words, lane, recovered.masks, inverse=True)
+    return recovered.wrong_shares
+
+
+def verify_abandonments(
+    state: AttemptState, unverified: Mapping[SiteId, bytes], roster: Roster
+) -> tuple[list[bytes], dict[SiteId, str]]:
+    """Keep the abandonments of this attempt that the sites will believe.
+
+    Args:
+        state: Of the attempt that was abandoned.
+        unverified: What each site signed.
+        roster: Of the next attempt.
+
+    Returns:
+        What travels with the next attempt's request, and the codes of sites whose are of no use.
+    """
+    usable: list[bytes] = []
+    left_out: dict[SiteId, str] = {}
+    for site in sorted(unverified):
+        try:
+            name = verify_abandonment(unverified[site], roster, state.binding.sha256)
+            _require_from(site, name)
+            verify_present(site, state.directory.sites, "the directory")
+            usable.append(unverified[site])
+        except FedwardError as error:
+            left_out[site] = error.code
+    return usable, left_out
+
+
+def _usable_keys(
+    rules: CoordinatorRules, binding: RoundBinding, site: SiteId, unverified: bytes
+) -> Signed:
+    signed = decode(Signed, unverified)
+    keys = verify_round_keys(signed, rules.roster, binding)
+    _require_from(site, keys.site)
+    if site not in rules.participants:
+        raise AggregationRefusedError(
+            f"{site} is no participant of this run", code=codes.FOREIGN_KEY
+        )
+    return signed
+
+
+def _sharing_a_key(usable: Mapping[SiteId, Signed]) -> list[SiteId]:
+    """Give the sites with a key that stands twice; whose it was first cannot be told."""
+    holders: dict[bytes, list[SiteId]] = {}
+    for site, signed in usable.items():
+        keys = decode(RoundKeys, signed.body)
+        for key in (keys.seal_key, keys.mask_key):
+            holders.setdefault(key, []).append(site)
+    return sorted({site for sites in holders.values() if len(sites) > 1 for site in sites})
+
+
+def _verify_share_answer(
+    directory: Directory, rules: CoordinatorRules, site: SiteId, unverified: ShareAnswer
+) -> None:
+    announcement = verify_announcement(unverified.announcement, rules.roster, directory)
+    _require_from(site, announcement.site)
+    if len(unverified.packets) != len(directory.sites):
+        raise _bad_packet(site, f"{len(unverified.packets)} packets came")
+    for recipient, packet in zip(directory.sites, unverified.packets, strict=True):
+        if recipient != site:
+            verify_packet(packet, announcement, directory, recipient)
+        elif packet:
+            raise _bad_packet(site, "a packet to itself came")
+    blob = unverified.recovery_blob
+    num_later = len(directory.sites) - 1 - directory.index_of(site)
+    if len(blob) > blob_bytes(num_later):
+        raise _bad_packet(site, f"a recovery blob of {len(blob)} bytes came")
+    if hashlib.sha256(blob).digest() != announcement.recovery_blob_sha256:
+        raise _bad_packet(site, "another recovery blob came than was announced")
+
+
+def _verify_shares_asked_for(state: AttemptState, revealed: UnmaskAnswer) -> None:
+    if revealed.transcript_sha256 != state.transcript_sha256:
+        raise AggregationRefusedError(
+            f"{revealed.site} revealed shares for other lists", code=codes.BINDING
+        )
+    sites = [share.site for share in revealed.shares]
+    if sites != sorted(set(sites)) or not set(sites) <= set(state.sharers):
+        raise AggregationRefusedError(
+            f"{revealed.site} revealed shares of a site twice, or of no sharer",
+            code=codes.NOT_A_CHAIN,
+        )
+    if any(share.kind != kind_of(state, SiteId(share.site)) for share in revealed.shares):
+        raise AggregationRefusedError(
+            f"{revealed.site} revealed a share of the wrong kind", code=codes.LISTS_OVERLAP
+        )
+
+
+def _lists(state: AttemptState) -> ConfirmRequest:
+    require_step(bool(state.survivors), "the survivors are not fixed yet")
+    return ConfirmRequest(state.directory.sha256, state.survivors, state.dropouts)
+
+
+def _require_from(site: SiteId, named: str) -> None:
+    if named != site:
+        raise AggregationRefusedError(
+            f"{site} sent what names {named[:48]!r}", code=codes.FOREIGN_KEY
+        )
+
+
+def _require_same(site: SiteId, is_same: bool) -> None:
+    if not is_same:
+        raise AggregationRefusedError(
+            f"{site} answered one request in two ways", code=codes.SECOND_REQUEST
+        )
+
+
+def _bad_packet(site: SiteId, what: str) -> AggregationRefusedError:
+    return AggregationRefusedError(f"{site}: {what}", code=codes.BAD_PACKET)

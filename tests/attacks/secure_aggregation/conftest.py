@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pytest
+from tests.attacks.secure_aggregation.asked_hospitals import Hospitals
+from tests.secagg_federation import Federation, make_federation
+from tests.tiny_federation import TinyFederation
+
+
+@pytest.fixture
+def hospitals(tiny: TinyFederation, tmp_path: Path) -> Hospitals:
+    """Three hospitals that accepted a run with secure aggregation; no round was asked for yet."""
+    job = ("secure_aggregation.enabled=true", "training.local_steps=1")
+    federation = tiny.with_job(*job)
+    asked = Hospitals(federation, federation.set_up(tmp_path / "run"))
+    asked.propose()
+    return asked
+
+
+@pytest.fixture
+def seven() -> Federation:
+    """Seven members with keys, of which two may be the coordinator's; no directory was shown."""
+    federation = make_federation(7, num_words=2, num_lane=1)
+    federation.begin()
+    return federation

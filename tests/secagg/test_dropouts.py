@@ -1,0 +1,200 @@
+"""Sites drop out at every step: the sum of the survivors, or an end with nothing revealed.
+
+Every way in which n sites can leave is tried for n up to 7: before sharing, after it, after
+masking, after confirming, or never. Steps that several ways have in common are done once. Below the
+threshold the coordinator stops; that the sites would refuse as well is asked of them each time.
+From 6 sites on, of the lists below the threshold only those that lack one site are tried.
+"""
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from tests.secagg_federation import Federation, code_of, make_federation
+
+from fedward_common.errors import AggregationRefusedError
+from fedward_common.identities import SiteId
+from fedward_common.secagg import refusal_codes as codes
+from fedward_common.secagg.messages import (
+    Confirmation,
+    ConfirmRequest,
+    MaskRequest,
+    ShareAnswer,
+    Sharer,
+    UnmaskRequest,
+    decode,
+    encode,
+)
+from fedward_common.secagg.thresholds import threshold_of
+from fedward_server import secagg_coordinator as coordinator
+
+
+def subsets(sites: Sequence[SiteId], least: int) -> Iterator[tuple[SiteId, ...]]:
+    for size in range(least, len(sites) + 1):
+        yield from itertools.combinations(sites, size)
+
+
+class EveryWay:
+    """Walks all ways from one directory, and counts how they end."""
+
+    def __init__(self, num_sites: int) -> None:
+        self.threshold = threshold_of(num_sites)
+        self.least = self.threshold - 1 if num_sites > 5 else 0
+        self.num_sums = 0
+        self.num_stopped = 0
+        self.federation = make_federation(num_sites, num_words=2, num_lane=1)
+        self.federation.begin()
+
+    def walk(self) -> None:
+        shared = self.federation.fork()
+        request = coordinator.share_request(shared.attempt)
+        for site in shared.sites:
+            shared.share_answers[site] = shared.share_one(site, request)
+        for sharers in subsets(shared.sites, self.least):
+            self._with_sharers(shared.fork(), sharers)
+
+    def _with_sharers(self, here: Federation, sharers: tuple[SiteId, ...]) -> None:
+        attempt = here.attempt
+        for site in sharers:
+            attempt = coordinator.take_share(attempt, site, here.share_answers[site])
+        if len(sharers) < self.threshold:
+            self._expect(codes.TOO_FEW_SITES, coordinator.fix_sharers, attempt)
+            for site in sharers:
+                self._expect(
+                    codes.TOO_FEW_SITES,
+                    here.mask_one,
+                    site,
+                    forced_mask_request(here, sharers, site),
+                )
+            return
+        here.attempt = coordinator.fix_sharers(attempt)
+        for site, mask_request in coordinator.mask_requests(here.attempt).items():
+            here.masked[site] = here.mask_one(site, mask_request)
+        for survivors in subsets(sharers, self.least):
+            self._with_survivors(here.fork(), survivors)
+
+    def _with_survivors(self, here: Federation, survivors: tuple[SiteId, ...]) -> None:
+        if len(survivors) < self.threshold:
+            self._expect(codes.TOO_FEW_SITES, coordinator.fix_survivors, here.attempt, survivors)
+            dropouts = tuple(site for site in here.attempt.sharers if site not in survivors)
+            forced = encode(ConfirmRequest(here.attempt.directory.sha256, survivors, dropouts))
+            for site in survivors:
+                self._expect(codes.TOO_FEW_SITES, here.confirm_one, site, forced)
+            return
+        here.attempt = coordinator.fix_survivors(here.attempt, survivors)
+        request = coordinator.confirm_request(here.attempt)
+        confirmations = {site: here.confirm_one(site, request) for site in survivors}
+        for confirmed in subsets(survivors, self.least):
+            self._with_confirmed(here.fork(), {site: confirmations[site] for site in confirmed})
+
+    def _with_confirmed(self, here: Federation, confirmations: dict[SiteId, bytes]) -> None:
+        attempt = here.attempt
+        for site, answer in confirmations.items():
+            attempt = coordinator.take_confirmation(attempt, site, answer)
+        here.attempt = attempt
+        if len(confirmations) < self.threshold:
+            self._expect(codes.TOO_FEW_SIGNATURES, coordinator.unmask_request, attempt)
+            forced = forced_unmask_request(here, confirmations)
+            for site in confirmations:
+                self._expect(codes.TOO_FEW_SIGNATURES, here.unmask_one, site, forced)
+            return
+        request = coordinator.unmask_request(here.attempt)
+        answers = {site: here.unmask_one(site, request) for site in confirmations}
+        for revealed in subsets(tuple(answers), self.least):
+            self._with_revealed(here.fork(), {site: answers[site] for site in revealed})
+
+    def _with_revealed(self, here: Federation, answers: dict[SiteId, bytes]) -> None:
+        attempt = here.attempt
+        for site, answer in answers.items():
+            attempt = coordinator.take_unmask(attempt, site, answer)
+        here.attempt = attempt
+        words, lane = here.masked_totals()
+        if len(answers) < self.threshold:
+            assert not coordinator.has_enough_shares(here.attempt)
+            before = words.copy(), lane.copy()
+            self._expect(codes.UNRECOVERABLE, coordinator.remove_masks, here.attempt, words, lane)
+            np.testing.assert_array_equal(words, before[0])
+            np.testing.assert_array_equal(lane, before[1])
+            return
+        assert coordinator.has_enough_shares(here.attempt)
+        here.assert_totals_are_those_of(here.attempt.survivors)
+        self.num_sums += 1
+
+    def _expect(self, code: str, step: object, *arguments: object) -> None:
+        assert callable(step)
+        with pytest.raises(AggregationRefusedError) as refused:
+            step(*arguments)
+        assert refused.value.code == code
+        self.num_stopped += 1
+
+
+def forced_mask_request(here: Federation, sharers: Sequence[SiteId], recipient: SiteId) -> bytes:
+    """What a coordinator would send that does not care for the threshold."""
+    place = here.attempt.directory.index_of(recipient)
+    answers = [decode(ShareAnswer, here.share_answers[site]) for site in sharers]
+    return encode(MaskRequest(tuple(Sharer(a.announcement, a.packets[place]) for a in answers)))
+
+
+def forced_unmask_request(here: Federation, confirmations: dict[SiteId, bytes]) -> bytes:
+    lists = decode(ConfirmRequest, coordinator.confirm_request(here.attempt))
+    signed = tuple(decode(Confirmation, confirmations[site]) for site in sorted(confirmations))
+    return encode(UnmaskRequest(lists.directory_sha256, lists.survivors, lists.dropouts, signed))
+
+
+@pytest.mark.parametrize("num_sites", [2, 3, 4, 5, 6, 7])
+def test_every_way_to_drop_out_ends_in_the_survivors_sum_or_in_nothing(num_sites: int) -> None:
+    every_way = EveryWay(num_sites)
+
+    every_way.walk()
+
+    # Of k sites that reveal, each other may have left at any of four steps.
+    expected = sum(
+        len(list(itertools.combinations(range(num_sites), kept))) * 4 ** (num_sites - kept)
+        for kept in range(every_way.threshold, num_sites + 1)
+    )
+    assert every_way.num_sums == expected
+    assert every_way.num_stopped > 0
+
+
+@pytest.mark.parametrize(
+    ("num_sites", "seed"),
+    [(11, 1), (16, 2), (25, 3), pytest.param(100, 4, marks=pytest.mark.slow)],
+)
+def test_random_dropouts_leave_the_sum_of_the_survivors(num_sites: int, seed: int) -> None:
+    draw = random.Random(seed)
+    federation = make_federation(num_sites, num_words=3, num_lane=2, seed=seed)
+    federation.begin()
+    staying = federation.sites
+
+    def lose_some() -> list[SiteId]:
+        spare = len(staying) - threshold_of(num_sites)
+        leaving = set(draw.sample(staying, draw.randint(1, max(1, spare // 2)) if spare else 0))
+        return [site for site in staying if site not in leaving]
+
+    staying = lose_some()
+    federation.share(staying)
+    staying = lose_some()
+    federation.mask(staying)
+    survivors = list(staying)
+    staying = lose_some()
+    federation.confirm(staying)
+    staying = lose_some()
+    federation.unmask(staying)
+
+    assert len(survivors) < num_sites
+    federation.assert_totals_are_those_of(survivors)
+
+
+def test_no_site_reveals_anything_of_a_round_that_stays_below_the_threshold() -> None:
+    federation = make_federation(6)
+    federation.begin()
+    federation.share()
+    federation.mask()
+    federation.confirm(federation.sites[: federation.threshold - 1])
+
+    assert code_of(lambda: coordinator.unmask_request(federation.attempt)) == (
+        codes.TOO_FEW_SIGNATURES
+    )
+    assert not any("unmask" in state.answered for state in federation.states.values())
