@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -22,7 +23,7 @@ from fedward_client.site_policy import read_policy
 from fedward_common.command_line import printable
 from fedward_common.errors import ConfigurationError
 
-_WINDOWS = {"none": "all time", "calendar-year": "this calendar year, UTC"}
+_WINDOWS = {"none": "all time", "calendar-year": "this year, UTC"}
 _CLOCK = SystemUtcClock()
 
 
@@ -114,33 +115,38 @@ def _show_unused(json_output: bool) -> None:
 
 def _show(statement: LedgerStatement) -> None:
     console = Console(highlight=False)
-    table = Table(
-        "purpose", "cohort", "run", "patients", "epsilon spent", "reserved", "left", "delta",
-        "state",
-    )  # fmt: skip
-    for line in statement.runs:
-        names = [escape(printable(one)) for one in (line.purpose, line.cohort, line.run)]
-        epsilons = (line.epsilon_spent, line.epsilon_reserved, line.epsilon_left)
-        table.add_row(
-            *names,
-            str(line.num_patients),
-            *map(_shown, epsilons),
-            f"{statement.delta:g}",
-            line.state,
-        )
     if statement.runs:
-        console.print(table)
+        console.print(_table_of(statement))
+        console.print()
     if statement.earlier_runs:
         console.print(f"{statement.earlier_runs} earlier runs count no more.")
     if statement.overrides:
         console.print(f"The ledger was overridden {statement.overrides} times by two persons.")
     console.print(
-        f"The most that any patient has spent: epsilon {_shown(statement.most_spent)}; with what "
-        f"is reserved: {_shown(statement.most_charged)}; allowed: "
-        f"{_shown(statement.epsilon_total)}, at delta {statement.delta:g}, "
-        f"counting {_WINDOWS[statement.window]}.",
+        f"Allowed: epsilon {_shown(statement.epsilon_total)}; with what is reserved: "
+        f"{_shown(statement.most_charged)}; counting {_WINDOWS[statement.window]}.\n"
+        f"The most that any patient has spent: epsilon {_shown(statement.most_spent)} "
+        f"at delta {statement.delta:g}.",
         soft_wrap=True,
     )
+
+
+def _table_of(statement: LedgerStatement) -> Table:
+    """Lay runs out so that 80 columns are enough: names under each other, figures beside them."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    # A run has 32 characters; on a narrower terminal they go on in the next line.
+    table.add_column("purpose, cohort, run", overflow="fold")
+    for name in ("patients", "epsilon\nspent", "epsilon\nreserved", "epsilon\nleft"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for line in statement.runs:
+        names = [escape(printable(one)) for one in (line.purpose, line.cohort, line.run)]
+        if line.noise_drawn_on == "device":
+            names.append("noise from the GPU (weaker)")
+        epsilons = (line.epsilon_spent, line.epsilon_reserved, line.epsilon_left)
+        table.add_row("\n".join(names), str(line.num_patients), *map(_shown, epsilons), line.state)
+        table.add_section()
+    return table
 
 
 def _shown(epsilon: float) -> str:

@@ -59,6 +59,38 @@ def test_it_shows_every_run_and_in_the_last_line_the_most_that_any_patient_spent
     assert "at delta 1e-05" in last
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_no_word_or_figure_is_cut_off_where_a_terminal_has_80_columns_or_more(
+    site: Site, home: SiteHome, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    run = "0123456789abcdef" * 2
+    purpose = "Detect pneumonia on frontal chest radiographs of children"
+    home.policy_file.write_text("[privacy]\nunbounded_training = true\n")
+    caps = read_policy(home).caps()
+    with open_ledger(home, CLOCK) as opened:
+        opened.reserve(run, purpose, "chest", patients(range(4708)), (steps(4, 4.0),), caps)
+        opened.begin_round(run, 1, 1, steps(2, 4.0), "device")
+        plain = Unbounded("no mechanism")
+        opened.reserve("r2", "x", "hip", patients([5000]), (plain,), caps)
+        opened.begin_round("r2", 1, 1, plain)
+        opened.release("r2")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = ledger(site, home).out
+    lines = [line.rstrip() for line in shown.splitlines()]
+    assert max(map(len, lines)) <= columns
+    assert "…" not in shown
+    for word in ("patients", "spent", "reserved", "left", "state", "4708", "no bound", "released"):
+        assert word in shown
+    assert run in lines
+    assert "noise from the GPU (weaker)" in lines
+    assert all(word in shown for word in purpose.split())
+    figures = told(site, home)["runs"][0]
+    assert figures["noise_drawn_on"] == "device"
+    (first,) = [line for line in lines if "4708" in line]
+    for key in ("epsilon_spent", "epsilon_reserved", "epsilon_left"):
+        assert f"{figures[key]:.3f}" in first
+
+
 def test_its_json_has_the_same_figures(site: Site, spent: SiteHome) -> None:
     found = told(site, spent)
     first, second = found["runs"]

@@ -20,6 +20,7 @@ from fedward_client.ledger.entries import (
     RoundCommitted,
 )
 from fedward_client.ledger.utc_clock import Window, is_in_window
+from fedward_client.noise_place import NoisePlace
 from fedward_common.errors import PrivacyError
 
 
@@ -55,6 +56,12 @@ class RunAccount:
         return self._spent.charges()
 
     @property
+    def noise_drawn_on(self) -> NoisePlace | None:
+        """Where the noise of its rounds was drawn, the weaker place if both; None without any."""
+        places = {one.noise_drawn_on for one in self.begun.values()}
+        return "device" if "device" in places else "cpu" if "cpu" in places else None
+
+    @property
     def still_reserved(self) -> Charges:
         """What counts though it has not begun."""
         return () if self._has_given_back else self._holds.left_after(self._spent)
@@ -83,7 +90,7 @@ class RunAccount:
 
 
 class Accounts:
-    """All runs of a ledger, in the order of their reservations."""
+    """All runs of a ledger, in the order of their reservations; `name` is the ledger's own."""
 
     def __init__(self) -> None:
         self.runs: dict[str, RunAccount] = {}
@@ -91,6 +98,7 @@ class Accounts:
         self.num_entries = 0
         self.overrides: list[Overridden] = []
         self.last_at = ""
+        self.name = ""
 
     def copy(self) -> "Accounts":
         """Give accounts that go on by themselves; entries are shared, for nobody changes them."""
@@ -99,6 +107,7 @@ class Accounts:
         other.evaluations = list(self.evaluations)
         other.overrides = list(self.overrides)
         other.num_entries, other.last_at = self.num_entries, self.last_at
+        other.name = self.name
         return other
 
     def require_fits(self, entry: Entry) -> None:
@@ -138,7 +147,7 @@ class Accounts:
             case Overridden():
                 self.overrides.append(entry)
             case Opened():
-                pass
+                self.name = entry.ledger
 
     def run(self, run: str) -> RunAccount:
         """Give a run's account.

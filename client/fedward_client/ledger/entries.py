@@ -17,6 +17,7 @@ from typing import Any
 from fedward_client.ledger.charges import Charges
 from fedward_client.ledger.damage import ledger_damaged
 from fedward_client.ledger.utc_clock import moment_of
+from fedward_client.noise_place import NoisePlace
 from fedward_common.errors import LedgerDamagedError, PrivacyError
 from fedward_common.privacy.disclosures import Disclosure, from_plain, to_plain
 
@@ -73,13 +74,24 @@ class Reserved:
 
 @dataclass(frozen=True)
 class RoundBegun:
-    """A round is about to train: it is spent, whatever becomes of it."""
+    """A round is about to train: it is spent, whatever becomes of it.
+
+    Args:
+        at: When, in UTC.
+        run: The run.
+        round: Its number, from 1.
+        attempt: At this round, from 1.
+        disclosure: What it discloses of each patient.
+        noise_drawn_on: Where its noise is drawn; None where there is none, and in entries that are
+            older than this key.
+    """
 
     at: str
     run: str
     round: int
     attempt: int
     disclosure: Disclosure
+    noise_drawn_on: NoisePlace | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +166,11 @@ _TYPE_OF = {kind: type_ for type_, kind in _KIND_OF.items()}
 def plain_of(entry: Entry) -> dict[str, Any]:
     """Give an entry as JSON values."""
     values = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry)}
-    return {"kind": _KIND_OF[type(entry)], **{k: _plain_value(v) for k, v in values.items()}}
+    type_: type = type(entry)
+    for name in _may_be_left_out(type_):
+        if values[name] is None:
+            del values[name]
+    return {"kind": _KIND_OF[type_], **{k: _plain_value(v) for k, v in values.items()}}
 
 
 def _plain_value(value: Any) -> Any:
@@ -183,7 +199,7 @@ def _entry_of(table: Mapping[str, Any]) -> Entry:
     values = {key: value for key, value in table.items() if key not in _CHAIN_KEYS}
     type_ = _TYPE_OF[values.pop("kind")]
     hints = _hints_of(type_)
-    if values.keys() != hints.keys():
+    if not hints.keys() - _may_be_left_out(type_) <= values.keys() <= hints.keys():
         raise ValueError("other keys than those of the entry")
     read = {key: _value_of(hints[key], value) for key, value in values.items()}
     moment_of(read["at"])
@@ -198,9 +214,18 @@ def _hints_of(type_: type) -> dict[str, Any]:
     return typing.get_type_hints(type_)
 
 
+@functools.cache
+def _may_be_left_out(type_: type) -> frozenset[str]:
+    """Name the keys with a default: they came after others had been written without them."""
+    fields = dataclasses.fields(type_)
+    return frozenset(one.name for one in fields if one.default is not dataclasses.MISSING)
+
+
 def _value_of(wanted: Any, value: Any) -> Any:
     if wanted is str:
         return _of_type(wanted, value)
+    if wanted == NoisePlace | None:
+        return _one_of(typing.get_args(NoisePlace), value)
     if wanted == Disclosure:
         return _disclosure_of(json.dumps(value))
     if wanted == Charges:
@@ -221,6 +246,12 @@ def _disclosure_of(text: str) -> Disclosure:
 def _of_type(wanted: type, value: Any) -> Any:
     if type(value) is not wanted:
         raise TypeError(f"{type(value).__name__} where {wanted.__name__} belongs")
+    return value
+
+
+def _one_of(names: tuple[str, ...], value: Any) -> Any:
+    if value not in names:
+        raise ValueError("another word than those that are known")
     return value
 
 

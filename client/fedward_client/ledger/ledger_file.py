@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedward_client.ledger.accounts import Accounts, accounts_of
+from fedward_client.ledger.beginning import begun_ledger, mark_begun, require_the_begun
 from fedward_client.ledger.damage import ledger_damaged
 from fedward_client.ledger.entries import Entry, entry_of, plain_of
 from fedward_client.ledger.heads import Head, read_head, require_vouched, write_head
@@ -47,7 +48,8 @@ class LedgerFile:
         self._is_interrupted = False
         copies = [read_head(path) for path in folder.heads]
         at_least = max(copy.num_entries for copy in copies)
-        if not folder.entries_file.is_file() and (at_least or folder.has_sets()):
+        self._begun = begun_ledger(folder.begun_mark, folder.seal_key)
+        if not folder.entries_file.is_file() and (at_least or folder.has_traces()):
             raise ledger_damaged(
                 f"the privacy ledger {folder.entries_file} is missing, {at_least or 'some'} "
                 "entries were written"
@@ -60,9 +62,12 @@ class LedgerFile:
             self._hashes = [entry["previous"] for entry in self._lines.entries()]
             self._hashes.append(self._lines.head)
             require_vouched(copies, self._hashes)
-            if not at_least and self.head == Head() and folder.has_sets():
+            if not at_least and self.head == Head() and folder.has_traces():
                 raise ledger_damaged(f"the privacy ledger {folder.entries_file} is empty")
             self.accounts = self._accounts()
+            require_the_begun(
+                folder.begun_mark, self._begun, self.accounts.name, self.accounts.num_entries
+            )
             self._heads_are_behind = any(copy != self.head for copy in copies)
         except BaseException:
             self._lines.close()
@@ -116,6 +121,12 @@ class LedgerFile:
             self.close()
             raise
         self.sync_heads()
+
+    def mark_begun(self) -> None:
+        """Let the home say which ledger was begun in it."""
+        if not self._begun:
+            mark_begun(self._folder.begun_mark, self._folder.seal_key, self.accounts.name)
+            self._begun = self.accounts.name
 
     def sync_heads(self) -> None:
         """Let both heads vouch for the last entry."""

@@ -5,12 +5,13 @@ ledger/entries.jsonl       the chain of entries
 ledger/head.json           vouches for the last entry; so does trust/ledger-head.json
 ledger/patients/SHA256.npy sets of patients, by pseudonym
 ledger/damaged-K.jsonl     what an override put aside
+ledger_begun.json          says which ledger was begun in this home (`beginning`)
 ```
 """
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedward_client.site_home import SiteHome
@@ -26,10 +27,16 @@ class LedgerFolder:
     Args:
         path: The folder.
         second_head: The copy of the head that lies elsewhere.
+        begun_mark: Says that a ledger was begun.
+        runs: Folder of the runs; one that has trained or evaluated must stand in the ledger.
+        seal_key: Of the site's seals.
     """
 
     path: Path
     second_head: Path
+    begun_mark: Path
+    runs: Path
+    seal_key: bytes = field(repr=False)
 
     @property
     def entries_file(self) -> Path:
@@ -46,15 +53,19 @@ class LedgerFolder:
         """Folder of the patient sets."""
         return self.path / "patients"
 
-    def has_sets(self) -> bool:
-        """Say whether any set of patients was ever written, which only a ledger does."""
-        return any(self.patients.glob("*.npy"))
+    def has_traces(self) -> bool:
+        """Say whether anything but entries and heads shows that there was a ledger."""
+        return (
+            self.begun_mark.exists()
+            or any(self.patients.glob("*.npy"))
+            or any(self.runs.glob("*/privacy.json"))
+            or any(self.runs.glob("*/activity.jsonl"))
+        )
 
     def is_unused(self) -> bool:
         """Say whether there is no ledger, nor a sign that there was one."""
-        return not self.has_sets() and not any(
-            path.exists() for path in (self.entries_file, *self.heads)
-        )
+        places = (self.entries_file, *self.heads)
+        return not self.has_traces() and not any(path.exists() for path in places)
 
     def create(self) -> None:
         """Make the folders, for the owner alone; what is there stays."""
@@ -80,5 +91,15 @@ class LedgerFolder:
 
 
 def ledger_folder(home: SiteHome) -> LedgerFolder:
-    """Give the place of a site's ledger."""
-    return LedgerFolder(home.ledger, home.trust / "ledger-head.json")
+    """Give the place of a site's ledger.
+
+    Raises:
+        ConfigurationError: The site's key is missing.
+    """
+    return LedgerFolder(
+        home.ledger,
+        home.trust / "ledger-head.json",
+        home.folder / "ledger_begun.json",
+        home.folder / "runs",
+        home.seal_key(),
+    )

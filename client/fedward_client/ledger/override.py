@@ -12,6 +12,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedward_client.ledger.beginning import mark_begun
 from fedward_client.ledger.charges import Charges
 from fedward_client.ledger.entries import SCHEMA, Opened, Overridden, plain_of
 from fedward_client.ledger.heads import Head, write_head
@@ -104,13 +105,15 @@ def override_ledger(
             now, signatures.first, signatures.second, signatures.reason, found,
             sha256_of_file(old) if old.is_file() else "", assumed, assumed_epsilon,
         )  # fmt: skip
-        new, head = _new_chain(folder, now, entry)
+        name = secrets.token_hex(16)
+        new, head = _new_chain(folder, Opened(now, SCHEMA, name), entry)
         if old.exists():
             old.rename(_free_name(folder.path))
         new.rename(old)
         sync_folder(folder.path)
         for path in folder.heads:
             write_head(path, head)
+        mark_begun(folder.begun_mark, folder.seal_key, name)
     return entry
 
 
@@ -134,12 +137,12 @@ def _what_is_wrong(folder: LedgerFolder, clock: UtcClock, now: str) -> str:
     )
 
 
-def _new_chain(folder: LedgerFolder, now: str, entry: Overridden) -> tuple[Path, Head]:
+def _new_chain(folder: LedgerFolder, opened: Opened, entry: Overridden) -> tuple[Path, Head]:
     path = folder.path / "entries.new.jsonl"
     with contextlib.suppress(FileNotFoundError):
         path.unlink()  # of an override that a crash cut short
     with ChainedLines(path) as lines:
-        lines.append(plain_of(Opened(now, SCHEMA, secrets.token_hex(16))))
+        lines.append(plain_of(opened))
         lines.append(plain_of(entry))
         return path, Head(2, lines.head)
 

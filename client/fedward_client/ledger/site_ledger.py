@@ -43,6 +43,7 @@ from fedward_client.ledger.ledger_file import LedgerFile
 from fedward_client.ledger.ledger_folder import LedgerFolder, ledger_folder
 from fedward_client.ledger.patient_sets import PatientSet, PatientSets, patient_set_of
 from fedward_client.ledger.utc_clock import UtcClock, Window, moment_of, utc_text
+from fedward_client.noise_place import NoisePlace
 from fedward_client.site_home import SiteHome
 from fedward_common.errors import PrivacyError
 from fedward_common.privacy.disclosures import Disclosure
@@ -157,15 +158,28 @@ class Ledger:
         self._append(entry)
 
     def begin_round(
-        self, run: str, round_number: int, attempt: int, disclosure: Disclosure
+        self,
+        run: str,
+        round_number: int,
+        attempt: int,
+        disclosure: Disclosure,
+        noise_drawn_on: NoisePlace | None = None,
     ) -> None:
         """Charge one attempt at a round; when this returns it is on the disk, and may train.
+
+        Args:
+            run: A reserved one.
+            round_number: From 1.
+            attempt: At this round, from 1.
+            disclosure: What it discloses of each patient.
+            noise_drawn_on: Where its noise will be drawn; None without noise.
 
         Raises:
             PrivacyError: `RUN_NOT_RESERVED`, `RUN_RELEASED`, `ROUND_ALREADY_BEGUN`,
                 `BUDGET_EXCEEDED` beyond the reservation, or `CLOCK_SET_BACK`.
         """
-        self._append(RoundBegun(self._now(), run, round_number, attempt, disclosure))
+        now = self._now()
+        self._append(RoundBegun(now, run, round_number, attempt, disclosure, noise_drawn_on))
 
     def commit_round(self, run: str, round_number: int, attempt: int) -> None:
         """Note that an attempt's update is kept; a second time changes nothing.
@@ -201,17 +215,19 @@ class Ledger:
         if not self.accounts.run(run).is_released:
             self._append(Released(self._now(), run))
 
-    def require_charged(self, run: str, patients: NDArray[np.uint8]) -> None:
-        """Check that every patient a run is about to train on is one that it is charged to.
+    def require_charged(self, run: str, patients: NDArray[np.uint8], planned: Charges) -> None:
+        """Check that a run is about to train on those it is charged to, and with what was reserved.
 
-        For a run that was reserved before: its cohort may have grown since. Fewer is no harm.
+        For a run that was reserved before: its cohort may have grown since, and its job may be
+        another one. Fewer patients are no harm.
 
         Args:
             run: A reserved one.
             patients: Pseudonyms, shape (n, 16).
+            planned: What the whole run would disclose of each of them.
 
         Raises:
-            PrivacyError: `PATIENTS_NOT_CHARGED`, `RUN_NOT_RESERVED`.
+            PrivacyError: `PATIENTS_NOT_CHARGED`, `RUN_ALREADY_RESERVED`, `RUN_NOT_RESERVED`.
         """
         reserved = self.accounts.run(run).reserved
         others = patient_set_of(patients)
@@ -222,6 +238,12 @@ class Ledger:
                 "when it was reserved, and are not charged",
                 hint="train with the cohort as it was, or start a new run",
                 code="PATIENTS_NOT_CHARGED",
+            )
+        if merged(reserved.planned) != merged(planned):
+            raise PrivacyError(
+                f"run {run} was reserved with another mechanism, noise or number of steps",
+                hint="go on with the job as it was accepted, or start a new run",
+                code="RUN_ALREADY_RESERVED",
             )
 
     def has_reserved(self, run: str) -> bool:
@@ -317,6 +339,7 @@ class Ledger:
     def _open_if_new(self) -> None:
         if not self.accounts.last_at:
             self._file.append(Opened(self._now(), SCHEMA, secrets.token_hex(16)))
+        self._file.mark_begun()
 
     def _append(self, entry: Entry) -> None:
         self._file.append(entry)
@@ -362,9 +385,6 @@ def open_ledger(
     """Open a site's ledger; see `Ledger`.
 
     Raises:
-        LedgerDamagedError: There is none, though a run was accepted here that must stand in it.
+        ConfigurationError: The site's key is missing.
     """
-    folder = ledger_folder(home)
-    if folder.is_unused() and any(home.folder.glob("runs/*/privacy.json")):
-        raise ledger_damaged("the privacy ledger is gone, and runs of this site must stand in it")
-    return Ledger(folder, clock, accounting, wait=wait)
+    return Ledger(ledger_folder(home), clock, accounting, wait=wait)

@@ -17,6 +17,7 @@ from fedward_client.ledger.histories import union_of
 from fedward_client.ledger.patient_sets import PatientSet
 from fedward_client.ledger.site_ledger import Ledger
 from fedward_client.ledger.utc_clock import Window
+from fedward_client.noise_place import NoisePlace
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class RunStatement:
         epsilon_reserved: Of what counts though it has not begun, by itself.
         epsilon_left: The cap, less what the most charged of its patients has spent and reserved in
             all runs; never below 0.
+        noise_drawn_on: "device" if any of its rounds had the weaker noise of a GPU; None if none
+            has had noise.
     """
 
     purpose: str
@@ -49,6 +52,7 @@ class RunStatement:
     epsilon_spent: float
     epsilon_reserved: float
     epsilon_left: float
+    noise_drawn_on: NoisePlace | None
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,7 @@ def _lines(
             epsilon_spent=figures.epsilon_of(one.spent),
             epsilon_reserved=figures.epsilon_of(one.still_reserved),
             epsilon_left=_left(caps.epsilon_total, charged[one.reserved.patients]),
+            noise_drawn_on=one.noise_drawn_on,
         )
         for one in accounts
     )

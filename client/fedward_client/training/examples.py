@@ -14,6 +14,7 @@ from fedward_client.daemon.site_state import OpenRun, open_site
 from fedward_client.training.evaluation import predict
 from fedward_common.annotation import NOT_ANNOTATED, NOT_ANNOTATED_VOXEL
 from fedward_common.errors import UnverifiedMessageError
+from fedward_common.wire.manifest import hash_of_manifest
 
 
 def example_predictions(
@@ -29,7 +30,7 @@ def example_predictions(
     manifest = site.home.run_folder(run) / "manifest.cbor"
     if not manifest.exists():
         raise UnverifiedMessageError("this run was never accepted", code="UNKNOWN_RUN")
-    opened = site.accept(manifest.read_bytes(), run)
+    opened = site.accepted_run(run, hash_of_manifest(manifest.read_bytes()))
     cases = _chosen(opened, count)
     if not cases.size:
         return []

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedward_client.training.frozen_layers import freeze_layers
-from fedward_client.training.local_training import TrainingData, seeded_dropout
+from fedward_client.training.local_training import TrainingData
 from fedward_client.training.per_sample.clipped_sums import ClippedSums, Gradients
 from fedward_client.training.per_sample.clipping import PatientClipping
 from fedward_client.training.per_sample.drawn_patients import PatientDraws
 from fedward_client.training.per_sample.freed_memory import keep_freed_memory
 from fedward_client.training.private_training import require_private_module
+from fedward_client.training.torch_generators import hidden_seed, seeded_dropout
 from fedward_common.errors import ConfigurationError
 from fedward_common.job.job_file import Job
 from fedward_common.privacy.joint_mechanism import JointConstants, encode
@@ -93,8 +94,7 @@ def _clipped_sum(
     views = job.privacy.augmentation_multiplicity
     sums = ClippedSums(module, clipping, job, views, data, device)
     drawn = PatientDraws(data).draw(job.training.sampling_rate, noise)
-    seed = int.from_bytes(noise.bytes(8), "little") >> 1  # of dropout, and nobody knows it
-    with clipping, seeded_dropout(seed, device):
+    with clipping, seeded_dropout(hidden_seed(noise), device):
         gradients, _ = sums.of(drawn, constants.clipping_norm * _WITHIN_THE_NORM)
     return _flat(module, gradients, constants.num_parameters)
 

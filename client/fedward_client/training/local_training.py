@@ -5,10 +5,10 @@ crash gives the same weights (bit for bit on one machine's CPU with the same num
 No training loss leaves this module.
 """
 
-import contextlib
+import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,13 +17,12 @@ from torch import Tensor, nn
 
 from fedward_client.training.augmentation import augment
 from fedward_client.training.frozen_layers import freeze_layers
+from fedward_client.training.gradient_terms import GradientTerms
 from fedward_client.training.losses import build_loss
-from fedward_client.training.optimizers import (
-    add_penalty_gradients,
-    build_optimizer,
-    set_learning_rate,
-)
+from fedward_client.training.optimizers import build_optimizer, set_learning_rate
 from fedward_client.training.patient_sampling import IntArray, ShuffledPatients, batch_size_of
+from fedward_client.training.per_sample.freed_memory import keep_freed_memory
+from fedward_client.training.torch_generators import seeded_dropout
 from fedward_common.errors import TrainingError
 from fedward_common.job.job_file import Job
 from fedward_common.job.learning_rate import learning_rate_at
@@ -35,7 +34,6 @@ __all__ = [
     "TrainingOutcome",
     "masks_of",
     "pick_device",
-    "seeded_dropout",
     "train_locally",
 ]
 
@@ -62,11 +60,15 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class RoundOfTraining:
-    """Where in the run this is: rounds count from 1; `seed` is the site's own for the run."""
+    """Where in the run this is: rounds count from 1; `seed` is the site's own for the run.
+
+    `correction` is SCAFFOLD's, one vector of the whole model that is added to every gradient.
+    """
 
     round_number: int
     total_rounds: int
     seed: int
+    correction: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class TrainingOutcome:
     seconds_in_steps: float
 
 
+@functools.cache
 def pick_device() -> torch.device:
     """Give the GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -105,6 +108,7 @@ def train_locally(
         module.to(device)
     if not module.training:  # going through all layers costs as much as a small batch
         module.train()
+    keep_freed_memory()
     started = clock()
     steps = _Steps(module, job, data, round_, device)
     num_steps = job.training.local_steps
@@ -142,6 +146,7 @@ class _Steps:
         self._optimizer = build_optimizer(
             section.optimizer, self._trainable, section.optimizer.learning_rate
         )
+        self._terms = GradientTerms(module, self._trainable, section, round_.correction)
         self._precision = _precision_on(device) if section.mixed_precision else torch.float32
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._precision == torch.float16)
         self._generator = torch.Generator(device)
@@ -167,7 +172,7 @@ class _Steps:
         loss = self._loss(logits, targets).mean()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
         self._scaler.unscale_(self._optimizer)
-        add_penalty_gradients(self._trainable, section.l1, section.l2)
+        self._terms.add()
         self._scaler.step(self._optimizer)
         self._scaler.update()
         return loss.detach()
@@ -215,14 +220,3 @@ def _precision_on(device: torch.device) -> torch.dtype:
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
     return torch.bfloat16
-
-
-@contextlib.contextmanager
-def seeded_dropout(seed: int, device: torch.device) -> Iterator[None]:
-    """Give dropout a seed of its own and put torch's generators back afterwards."""
-    on_cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if on_cuda:
-            torch.cuda.manual_seed(seed)
-        yield

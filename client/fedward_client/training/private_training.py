@@ -5,17 +5,17 @@ views' gradients, clips the patient's gradient over all trainable parameters, ad
 patients up, adds normal noise to the sum, and divides by the expected number of patients, never by
 the drawn one. A step that draws nobody is a step like any other.
 
-What comes after the noise costs nothing more: penalties, optimizer, weights. Nothing else may
-leave: no loss, count or norm of a step is returned, logged, or raised as an error. The noise source
-is all the randomness there is; the run's seed is not looked at.
+What comes after the noise costs nothing more: penalties, proximal term, control variates,
+optimizer, weights. Nothing else may leave: no loss, count or norm of a step is returned, logged, or
+raised as an error. The noise source is all the randomness there is; the run's seed is not looked
+at.
 
 Source: Abadi et al. 2016, arXiv:1607.00133, algorithm 1; views as De et al. 2022, arXiv:2204.13650.
 """
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from fedward_client.noise_place import NoisePlace
+from fedward_client.training.device_noise import SumNoise, sum_noise_at
 from fedward_client.training.frozen_layers import freeze_layers
+from fedward_client.training.gradient_terms import GradientTerms
 from fedward_client.training.local_training import RoundOfTraining, TrainingData
-from fedward_client.training.optimizers import (
-    add_penalty_gradients,
-    build_optimizer,
-    set_learning_rate,
-)
+from fedward_client.training.optimizers import build_optimizer, set_learning_rate
 from fedward_client.training.per_sample.adaptive_clipping import (
     gradient_noise_multiplier,
     next_clipping_norm,
@@ -39,6 +38,11 @@ from fedward_client.training.per_sample.clipping import PatientClipping
 from fedward_client.training.per_sample.drawn_patients import PatientDraws
 from fedward_client.training.per_sample.freed_memory import keep_freed_memory
 from fedward_client.training.per_sample.layer_rules import unfit_layers
+from fedward_client.training.torch_generators import (
+    borrowed_generators,
+    hidden_seed,
+    seed_generators,
+)
 from fedward_common.errors import ConfigurationError, PrivacyError, TrainingError
 from fedward_common.job.job_file import Job
 from fedward_common.job.learning_rate import learning_rate_at
@@ -61,12 +65,14 @@ class PrivateRound:
         clipping_norm: L2 bound of a patient's gradient; where adaptive clipping stands now.
         num_patients: Of which `sampling_rate` is the expected share; None takes those of the data.
             A run keeps the number it was accepted with, so that no divisor shows who withdrew.
+        noise_drawn_on: "device" takes the weaker noise of the GPU for the gradients' sums.
     """
 
     noise_multiplier: float
     sampling_rate: float
     clipping_norm: float
     num_patients: int | None = None
+    noise_drawn_on: NoisePlace = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("noise_multiplier", "sampling_rate", "clipping_norm"):
@@ -122,7 +128,8 @@ def train_privately(
         TrainingError: `LAYER_MIXES_PATIENTS`; `NO_TRAINING_PATIENTS`; `OUT_OF_MEMORY`; or
             `NON_FINITE`, a weight is NaN or infinite, as anyone sees who gets the weights.
         ConfigurationError: `training.mixed_precision` is on, or `model.frozen` fits no layer.
-        PrivacyError: The noise of adaptive clipping's count is too small.
+        PrivacyError: The noise of adaptive clipping's count is too small; or `NOISE_DEVICE`, noise
+            is to be drawn on a device that is not CUDA.
     """
     if job.training.mixed_precision:
         raise ConfigurationError(
@@ -133,10 +140,10 @@ def train_privately(
     module.to(device).train()
     keep_freed_memory()
     started = clock()
-    steps = _PrivateSteps(module, job, privacy, data, private, noise, device)
+    steps = _PrivateSteps(module, job, privacy, data, round_, private, noise, device)
     num_steps = job.training.local_steps
     first_step = (round_.round_number - 1) * num_steps
-    with steps.clipping, _generators_of_its_own(device):
+    with steps.clipping, borrowed_generators(device):
         for step in range(first_step, first_step + num_steps):
             steps.take(step, round_.total_rounds * num_steps)
     _verify_finite(steps.trainable, round_.round_number)
@@ -152,12 +159,14 @@ class _PrivateSteps:
         job: Job,
         privacy: PrivacySection,
         data: TrainingData,
+        round_: RoundOfTraining,
         private: PrivateRound,
         noise: NoiseSource,
         device: torch.device,
     ) -> None:
         self._section, self._adaptive = job.training, privacy.adaptive_clipping
         self._noise, self._rate, self._device = noise, private.sampling_rate, device
+        self._sum_noise: SumNoise = sum_noise_at(private.noise_drawn_on, noise, device)
         self._multiplier = private.noise_multiplier
         if self._adaptive.enabled:
             self._multiplier = gradient_noise_multiplier(
@@ -168,6 +177,7 @@ class _PrivateSteps:
         num_patients = private.num_patients or self._draws.num_patients
         self._expected_patients = private.sampling_rate * num_patients
         self.trainable = freeze_layers(module, job.model.frozen)
+        self._terms = GradientTerms(module, self.trainable, job.training, round_.correction)
         self._noised_together = _in_groups(self.trainable)
         module.zero_grad(set_to_none=True)
         self.clipping = PatientClipping(module)
@@ -180,7 +190,7 @@ class _PrivateSteps:
     def take(self, step: int, total_steps: int) -> None:
         """Take one noisy step, whoever was drawn."""
         drawn = self._draws.draw(self._rate, self._noise)
-        _reseed_generators(self._noise, self._device)
+        seed_generators(hidden_seed(self._noise), self._device)
         clipping_norm = self.clipping_norm
         sums, num_within = self._sums.of(drawn, clipping_norm)
         self._set_noisy_gradients(sums, self._multiplier * clipping_norm)
@@ -195,10 +205,8 @@ class _PrivateSteps:
     def _set_noisy_gradients(self, sums: Gradients, standard_deviation: float) -> None:
         for group in self._noised_together:
             totals = [sums.pop(p) if p in sums else torch.zeros_like(p) for p in group]
-            # Added where float64 is at hand, and rounded once: see `NoiseSource.add_normal_to`.
-            flat = _flattened([total.detach() for total in totals]).cpu()
-            self._noise.add_normal_to(flat.numpy(), standard_deviation)
-            flat = flat.to(self._device).div_(self._expected_patients)
+            flat = _flattened([total.detach() for total in totals])
+            flat = self._sum_noise.added_to(flat, standard_deviation).div_(self._expected_patients)
             parts = torch.split(flat, [parameter.numel() for parameter in group])
             for parameter, part in zip(group, parts, strict=True):
                 parameter.grad = part.view_as(parameter)
@@ -213,7 +221,7 @@ class _PrivateSteps:
             section.optimizer.learning_rate,
         )
         set_learning_rate(self._optimizer, rate)
-        add_penalty_gradients(self.trainable, section.l1, section.l2)
+        self._terms.add()
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
@@ -242,18 +250,3 @@ def _verify_finite(trainable: list[Parameter], round_number: int) -> None:
             hint="lower training.optimizer.learning_rate",
             code="NON_FINITE",
         )
-
-
-@contextlib.contextmanager
-def _generators_of_its_own(device: torch.device) -> Iterator[None]:
-    """Put torch's global generators back afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
-
-
-def _reseed_generators(noise: NoiseSource, device: torch.device) -> None:
-    """Give dropout a seed that nobody knows."""
-    seed = int.from_bytes(noise.bytes(8), "little") >> 1
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)

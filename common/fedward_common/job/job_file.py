@@ -16,6 +16,7 @@ from fedward_common.errors import ConfigurationError
 from fedward_common.job.checks import require
 from fedward_common.job.joint_rules import check_joint_fits_job
 from fedward_common.job.privacy_section import AdaptiveClippingSection, PrivacySection
+from fedward_common.job.scaffold_rules import check_scaffold_fits_job
 from fedward_common.job.sections import (
     DataSection,
     EvaluationSection,
@@ -23,12 +24,13 @@ from fedward_common.job.sections import (
     ModelSection,
     Option,
     QuorumSection,
-    SecureAggregationSection,
     SplitFractions,
     StrategySection,
     TaskClass,
     TaskSection,
 )
+from fedward_common.job.secure_aggregation_rules import check_secure_aggregation_fits_job
+from fedward_common.job.secure_aggregation_section import SecureAggregationSection
 from fedward_common.job.training_section import (
     AugmentationSection,
     LossSection,
@@ -87,6 +89,8 @@ class Job:
     def __post_init__(self) -> None:
         _check_privacy_fits_training(self)
         check_joint_fits_job(self)
+        check_scaffold_fits_job(self)
+        check_secure_aggregation_fits_job(self)
         _check_loss_fits_task(self)
         _check_selection_fits_task(self)
         _check_axes_exist(self)

@@ -42,10 +42,15 @@ def check_joint_fits_job(job: "Job") -> None:
         "strategy.weighting", f"is {job.strategy.weighting!r} {with_joint}",
         '"uniform": sums are added as they are',
     )  # fmt: skip
-    for penalty in ("l1", "l2"):
+    require(
+        job.strategy.name != "scaffold",
+        "strategy.name", f'is "scaffold" {with_joint}',
+        "another strategy: a round is one step of all sites, so that nothing drifts",
+    )  # fmt: skip
+    for term in ("l1", "l2", "proximal_mu"):
         require(
-            getattr(training, penalty) == 0,
-            f"training.{penalty}", f"is above 0 {with_joint}",
+            getattr(training, term) == 0,
+            f"training.{term}", f"is above 0 {with_joint}",
             "leave it out: no site takes the step",
         )  # fmt: skip
     require(

@@ -55,7 +55,7 @@ class PrivacySection:
     augmentation_multiplicity: int = 1
     expected_batch_patients: float | None = None
     fraction_bits: int = 16
-    ring_bits: int = 64
+    ring_bits: int = 32
     adaptive_clipping: AdaptiveClippingSection = field(default_factory=AdaptiveClippingSection)
 
     def __post_init__(self) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fedward_common.annotation import NOT_ANNOTATED_VOXEL
-from fedward_common.errors import NotYetSupportedError
 from fedward_common.job.checks import (
     require,
     require_between,
@@ -156,12 +155,16 @@ class StrategySection:
 
     `weighting = "bands"` weighs a site by the band of its patient count, at most
     `weight_cap_patients`; `"uniform"` counts each site once. `ema_decay` above 0 evaluates and
-    keeps an exponential moving average of the global weights.
+    keeps an exponential moving average of the global weights. `beta1`, `beta2` and `tau` are
+    FedAdam's.
     """
 
-    name: Literal["fedavg", "fedavgm"] = "fedavg"
+    name: Literal["fedavg", "fedavgm", "fedadam", "scaffold"] = "fedavg"
     learning_rate: float = 1.0
     momentum: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.99
+    tau: float = 1e-3
     weighting: Literal["bands", "uniform"] = "bands"
     weight_cap_patients: int = 1000
     ema_decay: float = 0.0
@@ -174,22 +177,27 @@ class StrategySection:
         require(
             (self.name == "fedavgm") == (self.momentum > 0),
             "strategy.momentum", f"is {self.momentum} with {self.name!r}",
-            "fedavgm needs a momentum above 0, fedavg has none",
+            "fedavgm needs a momentum above 0, no other strategy has one",
         )  # fmt: skip
+        self._check_fedadam()
 
-
-@dataclass(frozen=True)
-class SecureAggregationSection:
-    """`[secure_aggregation]`: whether the coordinator sees sums only. No default."""
-
-    enabled: bool
-
-    def __post_init__(self) -> None:
-        if self.enabled:
-            raise NotYetSupportedError(
-                "secure_aggregation.enabled = true is not offered by this version",
-                hint="write enabled = false: the coordinator sees each site's update",
-            )
+    def _check_fedadam(self) -> None:
+        require_between("strategy.beta1", self.beta1, 0, 0.9999)
+        require_between("strategy.beta2", self.beta2, 0, 0.9999)
+        # Its square, in float32, must be above 0.
+        require_between("strategy.tau", self.tau, 1e-9, 1)
+        if self.name == "fedadam":
+            require(
+                self.learning_rate < 1,
+                "strategy.learning_rate", f"is {self.learning_rate} with 'fedadam'",
+                "below 1, such as 0.01: so far a weight moves in a round",
+            )  # fmt: skip
+            return
+        for key in ("beta1", "beta2", "tau"):
+            require(
+                getattr(self, key) == getattr(StrategySection, key),
+                f"strategy.{key}", f"does nothing with {self.name!r}", "only fedadam takes it",
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,7 @@ class TrainingSection:
     Exactly one of `sampling_rate` (share of the site's patients in a step) and `batch_patients`
     (their number) is given. `physical_batch_size` bounds the memory of private training, which
     goes through a step's patients in parts of this size; it changes no result but rounding.
+    `proximal_mu` is FedProx's: it holds each site's weights near the round's global ones.
     """
 
     local_steps: int
@@ -115,6 +116,7 @@ class TrainingSection:
     batch_patients: int | None = None
     l1: float = 0.0
     l2: float = 0.0
+    proximal_mu: float = 0.0
     mixed_precision: bool = False
     physical_batch_size: int = 64
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
@@ -136,3 +138,4 @@ class TrainingSection:
         require_between("training.physical_batch_size", self.physical_batch_size, 1, 100_000)
         require_between("training.l1", self.l1, 0, 10)
         require_between("training.l2", self.l2, 0, 10)
+        require_between("training.proximal_mu", self.proximal_mu, 0, 1000)

@@ -23,6 +23,7 @@ from fedward_common.models.model_options import (
 from fedward_common.settings import from_table
 
 _OF_NO_WEIGHT = {"dropout"}
+_NAMED_WHERE_ON = {"weight_standardisation"}
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,14 @@ def architecture_of(job: Job) -> str:
     """Name all that decides what a weight means, for the parameter spec and for weights files.
 
     For instance `cnn/2d/1-channel/2-classes/blocks=3,groups=8,width=32`. Dropout is left out: it
-    changes no weight's meaning, so weights may be trained on with another.
+    changes no weight's meaning, so weights may be trained on with another. Weight standardisation
+    is named where it is on: weights from before there was any keep their name.
     """
     options = dataclasses.asdict(options_of(job))  # type: ignore[call-overload]  # a dataclass
     shown = ",".join(
         f"{key}={'-'.join(map(str, value)) if isinstance(value, tuple) else value}"
         for key, value in sorted(options.items())
-        if key not in _OF_NO_WEIGHT
+        if key not in _OF_NO_WEIGHT and (value or key not in _NAMED_WHERE_ON)
     )
     return (
         f"{job.model.name}/{job.data.spatial_dims}d/{job.data.channels}-channel/"

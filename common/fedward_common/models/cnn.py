@@ -3,12 +3,23 @@
 from torch import nn
 
 from fedward_common.models.model_options import CnnOptions
+from fedward_common.models.standardised import StandardisedConv2d, StandardisedConv3d
 
-CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_Convolutions = dict[int, type[nn.Conv2d] | type[nn.Conv3d]]
+
+_PLAIN: _Convolutions = {2: nn.Conv2d, 3: nn.Conv3d}
+_STANDARDISED: _Convolutions = {2: StandardisedConv2d, 3: StandardisedConv3d}
 POOLS: dict[int, type[nn.AdaptiveAvgPool2d] | type[nn.AdaptiveAvgPool3d]] = {
     2: nn.AdaptiveAvgPool2d,
     3: nn.AdaptiveAvgPool3d,
 }
+
+
+def convolution_of(
+    spatial_dims: int, *, weight_standardisation: bool
+) -> type[nn.Conv2d] | type[nn.Conv3d]:
+    """Give the class of convolutions for images of two or three dimensions."""
+    return (_STANDARDISED if weight_standardisation else _PLAIN)[spatial_dims]
 
 
 def build_cnn(options: CnnOptions, spatial_dims: int, channels: int, num_classes: int) -> nn.Module:
@@ -17,13 +28,14 @@ def build_cnn(options: CnnOptions, spatial_dims: int, channels: int, num_classes
     Convolutions have no bias since a norm follows. The default has 287,138 parameters for one
     channel and two classes.
     """
+    conv = convolution_of(spatial_dims, weight_standardisation=options.weight_standardisation)
     layers: list[nn.Module] = []
     incoming = channels
     for block in range(options.blocks):
         outgoing = options.width * 2**block
         for stride in (1, 2):
             layers += [
-                CONVOLUTIONS[spatial_dims](incoming, outgoing, 3, stride, 1, bias=False),
+                conv(incoming, outgoing, 3, stride, 1, bias=False),
                 nn.GroupNorm(options.groups, outgoing),
                 nn.ReLU(),
             ]

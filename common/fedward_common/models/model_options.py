@@ -25,13 +25,15 @@ class ModelOptions(Protocol):
 class CnnOptions:
     """A plain convolutional network: `blocks` times two 3x3 convolutions, the second of stride 2.
 
-    Block i has `width * 2**i` channels.
+    Block i has `width * 2**i` channels. `weight_standardisation` gives each channel's weights mean
+    0 and variance 1 whenever they are used.
     """
 
     width: int = 32
     blocks: int = 3
     groups: int = 8
     dropout: float = 0.0
+    weight_standardisation: bool = False
 
     def __post_init__(self) -> None:
         require_between(f"{_AT}.width", self.width, 1, 512)
@@ -54,10 +56,14 @@ class CnnOptions:
 
 @dataclass(frozen=True)
 class ResNet18Options:
-    """ResNet-18 with group norm; `small_images` keeps the resolution in the first layer."""
+    """ResNet-18 with group norm; `small_images` keeps the resolution in the first layer.
+
+    `weight_standardisation` as in `CnnOptions`.
+    """
 
     groups: int = 32
     small_images: bool = False
+    weight_standardisation: bool = False
 
     def __post_init__(self) -> None:
         _require_divisible("groups (ResNet-18 has 64 channels at first)", (64,), self.groups)

@@ -7,7 +7,7 @@ example, so this one is Fedward's own.
 import torch
 from torch import Tensor, nn
 
-from fedward_common.models.cnn import CONVOLUTIONS, POOLS
+from fedward_common.models.cnn import POOLS, convolution_of
 from fedward_common.models.model_options import ResNet18Options
 
 _MAX_POOLS: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
@@ -22,10 +22,14 @@ class BasicBlock(nn.Module):
     """
 
     def __init__(
-        self, spatial_dims: int, incoming: int, outgoing: int, stride: int, groups: int
+        self,
+        conv: type[nn.Conv2d] | type[nn.Conv3d],
+        incoming: int,
+        outgoing: int,
+        stride: int,
+        groups: int,
     ) -> None:
         super().__init__()
-        conv = CONVOLUTIONS[spatial_dims]
         self.conv1 = conv(incoming, outgoing, 3, stride, 1, bias=False)
         self.norm1 = nn.GroupNorm(groups, outgoing)
         self.relu1 = nn.ReLU()
@@ -50,7 +54,8 @@ def build_resnet18(
     options: ResNet18Options, spatial_dims: int, channels: int, num_classes: int
 ) -> nn.Module:
     """Build stem, four stages of two blocks, global average pool and linear head."""
-    conv, groups = CONVOLUTIONS[spatial_dims], options.groups
+    groups = options.groups
+    conv = convolution_of(spatial_dims, weight_standardisation=options.weight_standardisation)
     model = nn.Sequential()
     if options.small_images:
         model.add_module("conv1", conv(channels, 64, 3, 1, 1, bias=False))
@@ -64,8 +69,8 @@ def build_resnet18(
     for number, outgoing in enumerate(_STAGES, start=1):
         stride = 1 if number == 1 else 2
         stage = nn.Sequential(
-            BasicBlock(spatial_dims, incoming, outgoing, stride, groups),
-            BasicBlock(spatial_dims, outgoing, outgoing, 1, groups),
+            BasicBlock(conv, incoming, outgoing, stride, groups),
+            BasicBlock(conv, outgoing, outgoing, 1, groups),
         )
         model.add_module(f"layer{number}", stage)
         incoming = outgoing

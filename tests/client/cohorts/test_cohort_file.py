@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fedward_client.cohorts.cohort_file import (
     ColumnsSection,
     SourceSettings,
+    organisations_of,
     read_cohort_file,
     read_cohort_tables,
     write_cohort_file,
@@ -182,3 +183,41 @@ def test_a_registered_cohort_has_absolute_paths_and_a_source(tmp_path: Path) -> 
     (tmp_path / "c.toml").write_text('[[source]]\nsource="arrays"\npath="a"\nmanifest="/m"\n')
     with pytest.raises(ConfigurationError, match="path is 'a'"):
         read_cohort_file(tmp_path / "c.toml")
+
+
+# -- organisations ---------------------------------------------------------------------------------
+
+SOURCE = 'source="volumes"\npath="b"\nmanifest="b.csv"\n'
+
+
+def organisations(text: str, root: Path) -> dict[str, str]:
+    table = tomllib.loads(text)
+    read_cohort_tables(table, root)
+    return {str(site): name for site, name in organisations_of(table).items()}
+
+
+def test_a_site_says_its_organisation_beside_the_keys_of_its_source(tmp_path: Path) -> None:
+    text = f'[sites.north]\norganisation = "Harbour Trust"\n{SOURCE}[sites.south]\n{SOURCE}'
+    assert organisations(text, tmp_path) == {"north": "Harbour Trust"}
+    plain = tables(text.replace('organisation = "Harbour Trust"\n', ""), tmp_path)
+    assert tables(text, tmp_path) == plain
+
+
+def test_of_several_sources_of_a_site_one_or_all_may_say_the_same_organisation(
+    tmp_path: Path,
+) -> None:
+    said, silent = f'[[sites.B]]\norganisation = "H"\n{SOURCE}', f"[[sites.B]]\n{SOURCE}"
+    for text in (said + silent, silent + said, said + said):
+        assert organisations(text, tmp_path) == {"B": "H"}
+
+
+@pytest.mark.parametrize("value", ["3", "true", '""', '" H"', '"two\\nlines"', "[]"])
+def test_an_organisation_that_is_no_name_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigurationError, match="organisation"):
+        organisations(f"[sites.north]\norganisation = {value}\n{SOURCE}", tmp_path)
+
+
+def test_two_organisations_of_one_site_are_refused(tmp_path: Path) -> None:
+    text = "".join(f'[[sites.B]]\norganisation = "{name}"\n{SOURCE}' for name in ("H", "I"))
+    with pytest.raises(ConfigurationError, match=r"sites\.B\.organisation"):
+        organisations(text, tmp_path)

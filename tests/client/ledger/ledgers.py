@@ -58,7 +58,13 @@ def patients(numbers: Iterable[int]) -> NDArray[np.uint8]:
 
 
 def place(home: Path) -> LedgerFolder:
-    return LedgerFolder(home / "ledger", home / "trust" / "ledger-head.json")
+    return LedgerFolder(
+        home / "ledger",
+        home / "trust" / "ledger-head.json",
+        home / "ledger_begun.json",
+        home / "runs",
+        seal_key=bytes(32),
+    )
 
 
 def opened(home: Path, clock: StillClock | None = None, accounting: Accounting = TOY) -> Ledger:

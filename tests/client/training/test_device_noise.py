@@ -5,7 +5,12 @@ import pytest
 import torch
 from scipy import stats  # type: ignore[import-untyped]  # scipy ships no types
 
-from fedward_client.training.device_noise import DeviceNoise, add_draws, fresh_seed
+from fedward_client.training.device_noise import (
+    DeviceNoise,
+    add_draws,
+    fresh_seed,
+    sum_noise_at,
+)
 from fedward_common.errors import PrivacyError
 from fedward_common.privacy.noise_source import OsKeyedNoise, SeededNoise
 
@@ -25,6 +30,22 @@ def test_it_is_as_private_as_where_its_seeds_come_from() -> None:
     device = torch.device("cuda")
     assert DeviceNoise(OsKeyedNoise(), device).is_private
     assert not DeviceNoise(SeededNoise(1), device).is_private
+
+
+def test_unless_the_device_is_asked_for_noise_is_the_sites_own_and_added_once() -> None:
+    total = torch.full((5,), 2.0)
+    noisy = sum_noise_at("cpu", SeededNoise(7), torch.device("cuda")).added_to(total.clone(), 3.0)
+    expected = np.full(5, 2.0, dtype=np.float32)
+    SeededNoise(7).add_normal_to(expected, 3.0)
+    np.testing.assert_array_equal(noisy.numpy(), expected)
+    assert noisy.device == total.device
+
+
+def test_the_device_is_taken_only_where_it_is_asked_for() -> None:
+    source = OsKeyedNoise()
+    assert isinstance(sum_noise_at("device", source, torch.device("cuda")), DeviceNoise)
+    with pytest.raises(PrivacyError, match="cpu"):
+        sum_noise_at("device", source, torch.device("cpu"))
 
 
 def test_every_request_has_a_seed_of_64_bits() -> None:

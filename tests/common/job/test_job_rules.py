@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 from tests.common.job.job_tables import MISSING, classes, refusal_of, table_with
 
-from fedward_common.errors import NotYetSupportedError
 from fedward_common.job.job_file import job_from_table, table_of_job
 
 PRIVATE = {"privacy.mechanism": "per-site", "privacy.epsilon": 8.0, "privacy.delta": 1e-5}
@@ -196,7 +195,7 @@ JOINT: dict[str, Any] = {
 def test_a_job_with_the_joint_mechanism_is_taken() -> None:
     job = job_from_table(table_with(JOINT))
     assert job_from_table(table_of_job(job)) == job
-    assert (job.privacy.fraction_bits, job.privacy.ring_bits) == (16, 64)
+    assert (job.privacy.fraction_bits, job.privacy.ring_bits) == (16, 32)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +213,8 @@ def test_a_job_with_the_joint_mechanism_is_taken() -> None:
         ({"training.local_steps": 2}, "training.local_steps"),
         ({"training.l1": 1e-6}, "training.l1"),
         ({"training.l2": 1e-6}, "training.l2"),
+        ({"training.proximal_mu": 1e-6}, "training.proximal_mu"),
+        ({"strategy.name": "scaffold"}, "strategy.name"),
         ({"training.optimizer.name": "adam"}, "training.optimizer.name"),
         ({"training.optimizer.momentum": 0.9}, "training.optimizer.momentum"),
         ({"training.mixed_precision": True}, "training.mixed_precision"),
@@ -274,14 +275,6 @@ def test_noise_may_be_given_instead_of_epsilon() -> None:
         }
     )
     assert job_from_table(table).privacy.noise_multiplier == 1.5
-
-
-def test_secure_aggregation_is_refused_by_name_and_never_left_out_in_silence() -> None:
-    error = refusal_of({"secure_aggregation.enabled": True})
-    assert isinstance(error, NotYetSupportedError)
-    assert error.code == "NOT_SUPPORTED"
-    assert "secure_aggregation.enabled = true" in str(error)
-    assert "sees each site's update" in error.hint
 
 
 @pytest.mark.parametrize(

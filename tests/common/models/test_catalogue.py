@@ -103,6 +103,8 @@ def test_an_architecture_names_what_decides_the_meaning_of_weights(make_job: Any
     named = architecture_of(make_job("cnn", dropout=0.5))
     assert named == "cnn/2d/1-channel/2-classes/blocks=3,groups=8,width=32"
     assert architecture_of(make_job("cnn", groups=4)) != named
+    standardised = architecture_of(make_job("cnn", weight_standardisation=True))
+    assert standardised == named.replace("width", "weight_standardisation=True,width")
     plain, spelled_out = make_job("unet"), make_job("unet", strides=(2, 2, 2))
     assert architecture_of(plain) == architecture_of(spelled_out)
     assert "strides=2-2-2" in architecture_of(plain)

@@ -13,7 +13,10 @@ from fedward_common.models.registry import build_model, initial_module
 BUILT = [
     ("cnn", (28, 28), {}, 6, 287_138),
     ("cnn", (8, 8, 8), {"width": 8, "dropout": 0.2}, 6, 54_074),
+    ("cnn", (8, 8), {"width": 8, "weight_standardisation": True}, 6, 18_218),
+    ("cnn", (8, 8, 8), {"width": 8, "weight_standardisation": True}, 6, 54_074),
     ("resnet18", (32, 32), {}, 20, 11_171_266),
+    ("resnet18", (32, 32), {"weight_standardisation": True}, 20, 11_171_266),
     ("resnet18", (8, 8), {"small_images": True}, 20, 11_168_706),
     ("densenet121", (32, 32), {}, 121, 6_949_634),
     ("unet", (16, 16), {}, 9, 52_117),

@@ -11,20 +11,17 @@ from fedward_common.privacy.accountant import PLD
 from fedward_common.privacy.calibration import noise_multiplier_for
 from fedward_common.privacy.joint_constants import (
     joint_constants_of,
-    joint_threshold,
     require_joint_quorum,
 )
 from fedward_common.privacy.joint_mechanism import effective_noise_multiplier, joint_disclosure
+from fedward_common.secagg.thresholds import threshold_of
 
 BY_EPSILON = joint_job(noise_multiplier=None, epsilon=8.0, expected_batch_patients=512.0)
 
 
-@pytest.mark.parametrize(
-    ("num_sites", "threshold"), [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (7, 5), (10, 7)]
-)
-def test_more_than_two_thirds_of_the_sites_are_needed(num_sites: int, threshold: int) -> None:
-    assert joint_threshold(num_sites) == threshold
-    assert 3 * threshold > 2 * num_sites
+def test_the_threshold_is_that_of_secure_aggregation() -> None:
+    thresholds = [joint_constants_of(BY_EPSILON, n, 1000).threshold for n in range(3, 12)]
+    assert thresholds == [threshold_of(n) for n in range(3, 12)]
 
 
 def test_the_defaults_have_room_for_a_hundred_thousand_parameters() -> None:
@@ -39,7 +36,7 @@ def test_the_defaults_have_room_for_a_hundred_thousand_parameters() -> None:
 def test_noise_is_raised_by_what_rounding_costs_and_no_more(
     num_parameters: int, clipping_norm: float
 ) -> None:
-    section = dataclasses.replace(BY_EPSILON.privacy, clipping_norm=clipping_norm)
+    section = dataclasses.replace(BY_EPSILON.privacy, clipping_norm=clipping_norm, ring_bits=64)
     job = dataclasses.replace(BY_EPSILON, privacy=section)
     constants = joint_constants_of(job, 4, num_parameters)
     wanted = noise_multiplier_for(8.0, 1e-4, sampling_rate=0.5, num_steps=job.job.rounds)

@@ -5,6 +5,8 @@ convolution the input is fine and the output's gradient coarse; of a transposed 
 the other way round, and everything else is the same.
 """
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -46,13 +48,19 @@ _NS_OF_SHIFT = 1.2
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a convolution does, without its weights; `weight_shape` has the coarse side first."""
+    """What a convolution does, without its weights; `weight_shape` has the coarse side first.
+
+    Where the weight is a function of the parameter, `to_parameter` turns gradients of the one,
+    shape (..., *weight_shape), into gradients of the other. It must be linear, and the same for all
+    patients.
+    """
 
     weight_shape: tuple[int, ...]
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
+    to_parameter: Callable[[Tensor], Tensor] | None = None
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -84,20 +92,23 @@ class Geometry:
         return gradient
 
     def weight_gradient(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """Give the weight gradient summed over examples."""
-        return self._library_gradient(fine, coarse, self.weight_shape, self.groups)
+        """Give the parameter's gradient summed over examples."""
+        gradient = self._library_gradient(fine, coarse, self.weight_shape, self.groups)
+        return self.to_parameter(gradient) if self.to_parameter else gradient
 
     def weight_rows(self, fine: Tensor, coarse: Tensor, layout: BatchLayout) -> Tensor:
-        """Give each patient's weight gradient, shape (num_patients, number of weights)."""
+        """Give each patient's gradient of the parameter, shape (num_patients, values in it)."""
         num = layout.num_patients
         shape = (num * self.weight_shape[0], *self.weight_shape[1:])
         rows = self._library_gradient(
             layout.as_groups(fine), layout.as_groups(coarse), shape, num * self.groups
         )
+        if self.to_parameter:
+            rows = self.to_parameter(rows.view(num, *self.weight_shape))
         return rows.view(num, -1)
 
     def squared_norms(self, fine: Tensor, coarse: Tensor, layout: BatchLayout) -> Tensor:
-        """Give squared norms by inner products of positions; without groups only."""
+        """Give squared norms by inner products of positions; where `prefers_gram` could say so."""
         return gram_squared_norms(
             fine, coarse, self.kernel, self.stride, self.padding, self.dilation, layout
         )
@@ -141,12 +152,17 @@ class ConvolutionRule:
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Give the output, and what `backward` needs."""
+        weight = self._layer.weight
+        return self.convolve(inputs, weight), (inputs, weight)
+
+    def convolve(self, inputs: Tensor, weight: Tensor) -> Tensor:
+        """Give the output with a weight that need not be the layer's own."""
         layer, geometry = self._layer, self._geometry
-        output = torch.ops.aten.convolution.default(
-            inputs, layer.weight, layer.bias, geometry.stride, geometry.padding,
+        output: Tensor = torch.ops.aten.convolution.default(
+            inputs, weight, layer.bias, geometry.stride, geometry.padding,
             geometry.dilation, self._transposed, layer.output_padding, geometry.groups,
         )  # fmt: skip
-        return output, (inputs, layer.weight)
+        return output
 
     def backward(
         self,
@@ -158,18 +174,30 @@ class ConvolutionRule:
     ) -> tuple[Tensor | None, list[Contribution]]:
         """Give the input's gradient and the patients' parts."""
         inputs, weight = saved
-        grad_input = self._input_gradient(inputs, weight, grad_output) if needs_input else None
+        grad_input = self.input_gradient(inputs, weight, grad_output) if needs_input else None
+        return grad_input, self.contributions(inputs, grad_output, layout)
+
+    def contributions(
+        self,
+        inputs: Tensor,
+        grad_output: Tensor,
+        layout: BatchLayout,
+        to_parameter: Callable[[Tensor], Tensor] | None = None,
+    ) -> list[Contribution]:
+        """Give the patients' parts; `to_parameter` as in `Geometry`."""
+        geometry = dataclasses.replace(self._geometry, to_parameter=to_parameter)
         parts: list[Contribution] = []
         layer = self._layer
         if layer.weight.requires_grad:
             pair = (grad_output, inputs) if self._transposed else (inputs, grad_output)
-            parts.append(weight_contribution(layer.weight, self._geometry, *pair, layout))
+            parts.append(weight_contribution(layer.weight, geometry, *pair, layout))
         if layer.bias is not None and layer.bias.requires_grad:
             sums = layout.as_groups(grad_output).flatten(2).sum((0, 2))
             parts += kept_if_trainable((layer.bias, sums))
-        return grad_input, parts
+        return parts
 
-    def _input_gradient(self, inputs: Tensor, weight: Tensor, grad_output: Tensor) -> Tensor:
+    def input_gradient(self, inputs: Tensor, weight: Tensor, grad_output: Tensor) -> Tensor:
+        """Give the input's gradient with the weight that the forward pass had."""
         geometry = self._geometry
         if not self._transposed and inputs.device.type == "cpu" and geometry.few_channels_in:
             return geometry.flipped_convolution(grad_output, weight)
@@ -222,8 +250,13 @@ def _squares_of(
 
 
 def prefers_gram(geometry: Geometry, fine: Tensor, coarse: Tensor, layout: BatchLayout) -> bool:
-    """Estimate whether norms by inner products, with a sum afterwards, beat kept gradients."""
-    if geometry.groups > 1:
+    """Estimate whether norms by inner products, with a sum afterwards, beat kept gradients.
+
+    Never with groups, nor where the weight is a function of the parameter: inner products give
+    norms of the weight's gradient, which may be far longer than the parameter's, and their
+    difference is lost to rounding.
+    """
+    if geometry.groups > 1 or geometry.to_parameter is not None:
         return False
     views, kernel = layout.num_views, prod(geometry.kernel)
     num_coarse = views * prod(coarse.shape[2:])

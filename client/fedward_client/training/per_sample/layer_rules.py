@@ -10,6 +10,10 @@ from fedward_client.training.per_sample.contributions import BatchLayout, Contri
 from fedward_client.training.per_sample.convolutions import CONVOLUTIONS, ConvolutionRule
 from fedward_client.training.per_sample.dense import LinearRule, PReLURule
 from fedward_client.training.per_sample.norms import CHANNEL_NORMS, ChannelNormRule, LayerNormRule
+from fedward_client.training.per_sample.standardised_convolutions import (
+    STANDARDISED_CONVOLUTIONS,
+    StandardisedConvolutionRule,
+)
 
 _RULE_PARAMETERS = {"weight", "bias"}
 
@@ -37,6 +41,7 @@ class LayerRule(Protocol):
 
 LAYER_RULES: Mapping[type[nn.Module], Any] = {
     **dict.fromkeys(CONVOLUTIONS, ConvolutionRule),
+    **dict.fromkeys(STANDARDISED_CONVOLUTIONS, StandardisedConvolutionRule),
     **dict.fromkeys(CHANNEL_NORMS, ChannelNormRule),
     nn.LayerNorm: LayerNormRule,
     nn.Linear: LinearRule,

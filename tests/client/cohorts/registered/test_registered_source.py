@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.client.cohorts.cached_cases import cached_case_ids
+from tests.client.cohorts.registered.registered_images import SPLITS, columns_of, images_in, view_of
 from tests.client.cohorts.registered_cohorts import (
     PoolInProcess,
     home_in,
@@ -15,49 +15,20 @@ from tests.client.cohorts.registered_cohorts import (
     register,
     settings_of,
     write_image,
-    write_series,
 )
-from tests.client.cohorts.small_cohorts import (
-    CLASSIFY,
-    DATA,
-    KEY,
-    SEGMENT,
-    png_bytes,
-    write_manifest,
-)
+from tests.client.cohorts.small_cohorts import CLASSIFY, write_manifest
 
 from fedward_client.cohorts.cohort_file import SourceSettings
-from fedward_client.cohorts.open_source import open_source
 from fedward_client.cohorts.partition import PartitionSection
-from fedward_client.cohorts.registered.excluded_patients import add_excluded_patients
 from fedward_client.cohorts.source import UnusableCaseError
-from fedward_client.cohorts.views.job_view import JobView, prepare_job_view
 from fedward_client.dicom.decode_pool import DecodePool
-from fedward_client.pseudonyms import pseudonym
-from fedward_client.site_home import SiteHome
 from fedward_common.errors import CohortError, ConfigurationError
-from fedward_common.job.job_file import DataSection, TaskClass, TaskSection
-
-SPLITS = ("train", "train", "val", "test")
+from fedward_common.job.job_file import TaskClass, TaskSection
 
 
 @pytest.fixture(autouse=True)
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedward_client.dicom.decode_pool.DecodePool", PoolInProcess)
-
-
-def images_in(folder: Path, num_images: int = 8, **settings: Any) -> SiteHome:
-    """Register images with labels and splits; give the home."""
-    rows = []
-    for number in range(num_images):
-        locator = write_image(folder / "dicom", number, random_image(number))
-        label, split = str(number % 2), SPLITS[number % 4]
-        rows.append(
-            {"file": locator, "label": label, "split": split, "image_id": f"images[{number}]"}
-        )
-    home = home_in(folder / "home")
-    register(home, folder / "dicom", rows, **settings)
-    return home
 
 
 def arrays_in(folder: Path, num_images: int = 8) -> SourceSettings:
@@ -73,15 +44,16 @@ def arrays_in(folder: Path, num_images: int = 8) -> SourceSettings:
     return SourceSettings(source="arrays", path=path, manifest=str(manifest), unit="image")
 
 
-def view_of(
-    cache: Path, *sources: SourceSettings, task: TaskSection = CLASSIFY, data: DataSection = DATA
-) -> JobView:
-    return prepare_job_view(cache, sources, task, data, KEY)
-
-
-def columns_of(view: JobView) -> dict[str, bytes]:
-    names = ("images", "labels", "patients", "splits")
-    return {name: np.ascontiguousarray(getattr(view, name)).tobytes() for name in names}
+def rows_of(num_images: int) -> list[dict[str, str]]:
+    return [
+        {
+            "file": f"i{n}.dcm",
+            "label": str(n % 2),
+            "split": SPLITS[n % 4],
+            "image_id": f"images[{n}]",
+        }
+        for n in range(num_images)
+    ]
 
 
 @pytest.mark.parametrize("pool", [DecodePool, PoolInProcess])
@@ -123,24 +95,12 @@ def test_a_view_is_opened_again_and_built_anew_for_another_snapshot(tmp_path: Pa
     # chest@1 goes on with what was decoded, though the file is another one now
     again = view_of(tmp_path / "other", settings_of(home, "chest@1"))
     assert columns_of(again) == columns_of(first)
-    images_in_again = register(home, tmp_path / "dicom", _rows(8))
+    images_in_again = register(home, tmp_path / "dicom", rows_of(8))
     assert images_in_again.number == 2
     second = view_of(tmp_path / "cache", settings_of(home, "chest@2"))
     assert second.folder != first.folder
     assert not np.array_equal(second.images, first.images)
     assert view_of(tmp_path / "cache", settings_of(home, "chest@1")).folder == first.folder
-
-
-def _rows(num_images: int) -> list[dict[str, str]]:
-    return [
-        {
-            "file": f"i{n}.dcm",
-            "label": str(n % 2),
-            "split": SPLITS[n % 4],
-            "image_id": f"images[{n}]",
-        }
-        for n in range(num_images)
-    ]
 
 
 def test_bad_files_are_counted_by_their_line_and_stop_nothing(tmp_path: Path) -> None:
@@ -150,7 +110,7 @@ def test_bad_files_are_counted_by_their_line_and_stop_nothing(tmp_path: Path) ->
     path.write_bytes(path.read_bytes()[:-20])
     home = home_in(tmp_path / "home")
     register(
-        home, tmp_path / "dicom", [*_rows(8), {"file": "gone.dcm", "label": "0", "split": "test"}]
+        home, tmp_path / "dicom", [*rows_of(8), {"file": "gone.dcm", "label": "0", "split": "test"}]
     )
     view = view_of(tmp_path / "cache", settings_of(home, max_excluded_share=0.5))
     assert len(view.images) == 7
@@ -236,98 +196,6 @@ def test_a_new_way_of_decoding_is_a_new_view(
     assert view_of(tmp_path / "cache", settings_of(home)).folder != first.folder
 
 
-# -- volumes and masks -----------------------------------------------------------------------------
-
-VOLUMES = DataSection(modality="CT", image_size=(6, 8, 10), intensity="window", window=(0, 255))
-
-
-def volume(number: int) -> Any:
-    return np.random.default_rng(number).integers(0, 255, (6, 8, 10)).astype(np.int16)
-
-
-def volumes_in(folder: Path, **settings: Any) -> SiteHome:
-    rows = []
-    (folder / "dicom").mkdir(parents=True)
-    for number in range(4):
-        uid = write_series(folder / "dicom", number + 1, volume(number))
-        rows.append({"series_instance_uid": uid, "label": str(number % 2), "split": SPLITS[number]})
-    home = home_in(folder / "home")
-    register(home, folder / "dicom", rows, **{"cases": "series", **settings})
-    return home
-
-
-def test_a_series_is_a_volume_from_feet_to_head(tmp_path: Path) -> None:
-    view = view_of(tmp_path / "cache", settings_of(volumes_in(tmp_path)), data=VOLUMES)
-    assert view.images.shape == (4, 1, 6, 8, 10) and view.exclusions == {}
-    for number in range(4):
-        expected = (volume(number) / np.float32(255) - VOLUMES.mean) / VOLUMES.std
-        np.testing.assert_allclose(view.images[number, 0], expected, atol=1e-5)
-
-
-def test_volumes_are_resampled_where_the_cohort_was_registered_so(tmp_path: Path) -> None:
-    home = volumes_in(tmp_path, spacing_mm=(1.0, 1.0, 1.0))  # slices are 2 mm apart
-    source = open_source(settings_of(home), CLASSIFY, VOLUMES)
-    try:
-        image = source.read_image(source.cases().cases[0])
-    finally:
-        source.close()
-    assert image.shape == (1, 12, 8, 10) and image.dtype == np.float32
-    assert len(cached_case_ids(home.cache)) == 4  # the cache keeps them as they came
-
-
-def test_a_job_of_other_dimensions_excludes_every_case_by_code(tmp_path: Path) -> None:
-    home = volumes_in(tmp_path)
-    with pytest.raises(CohortError, match="E_IMAGE_SHAPE 4"):
-        view_of(tmp_path / "cache", settings_of(home), data=DATA)
-
-
-def test_masks_come_in_the_jobs_classes(tmp_path: Path) -> None:
-    rows = []
-    for number in range(4):
-        write_image(tmp_path / "dicom", number, random_image(number))
-        mask = np.where(random_image(number) > 128, 7, 0).astype(np.uint8)
-        mask[0, :3] = 9
-        (tmp_path / f"m{number}.png").write_bytes(png_bytes(mask))
-        rows.append(
-            {"file": f"i{number}.dcm", "mask_path": f"m{number}.png", "split": SPLITS[number]}
-        )
-    home = home_in(tmp_path / "home")
-    task = TaskSection("segmentation", (TaskClass(0, "background"), TaskClass(1, "organ")))
-    register(
-        home, tmp_path / "dicom", rows, task=task,
-        label_values={"7": "organ", "9": "not annotated"},
-    )  # fmt: skip
-    view = view_of(tmp_path / "cache", settings_of(home), task=SEGMENT)
-    assert view.masks is not None and view.exclusions == {}
-    for number in range(4):
-        expected = np.where(random_image(number) > 128, 1, 0)
-        expected[0, :3] = 255
-        np.testing.assert_array_equal(view.masks[number], expected)
-
-
-def test_a_snapshot_keeps_the_masks_of_the_label_file_it_was_made_from(tmp_path: Path) -> None:
-    """Two label files name masks of one name, size and time in folders of their own."""
-    task = TaskSection("segmentation", (TaskClass(0, "background"), TaskClass(1, "organ")))
-    masks = [np.repeat(np.eye(8, dtype=np.uint8)[:, [row]], 10, axis=1) for row in (2, 3)]
-    home = home_in(tmp_path / "home")
-    rows = []
-    for number in range(4):
-        locator = write_image(tmp_path / "dicom", number, random_image(number))
-        rows.append({"file": locator, "mask_path": f"m{number}.png", "split": SPLITS[number]})
-    for place, mask in zip(("a", "b"), masks, strict=True):
-        (tmp_path / place).mkdir()
-        for number in range(4):
-            (tmp_path / place / f"m{number}.png").write_bytes(png_bytes(mask))
-            os.utime(tmp_path / place / f"m{number}.png", ns=(1, 1))
-    assert len({path.stat().st_size for path in tmp_path.glob("[ab]/m*.png")}) == 1
-    for place in ("a", "b"):
-        register(home, tmp_path / "dicom", rows, labels_in=tmp_path / place, task=task)
-    for number, mask in ((2, masks[1]), (1, masks[0])):
-        view = view_of(tmp_path / "cache", settings_of(home, f"chest@{number}"), task=SEGMENT)
-        assert view.masks is not None
-        np.testing.assert_array_equal(view.masks, [mask] * 4)
-
-
 # -- does the job fit ------------------------------------------------------------------------------
 
 
@@ -359,66 +227,3 @@ def test_a_cohort_or_snapshot_that_is_not_there_is_wrong_configuration(tmp_path:
     for cohort in ("brain", "chest@7", "chest@x", "../chest"):
         with pytest.raises(ConfigurationError):
             view_of(tmp_path / "cache", settings_of(home, cohort))
-
-
-# -- decoded once, and no longer than wanted -------------------------------------------------------
-
-
-def test_a_second_job_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = images_in(tmp_path)
-    view_of(tmp_path / "cache", settings_of(home))
-    for path in (tmp_path / "dicom").iterdir():
-        path.unlink()
-    other = dataclasses.replace(DATA, image_size=(4, 4))
-    assert len(view_of(tmp_path / "cache", settings_of(home), data=other).images) == 8
-
-
-def test_damage_of_the_disk_is_found_when_a_view_is_built_and_decoded_again(tmp_path: Path) -> None:
-    home = images_in(tmp_path)
-    view = view_of(tmp_path / "cache", settings_of(home))
-    for path in (home.cache / "native").rglob("*.image.npy"):
-        content = bytearray(path.read_bytes())
-        content[-3] ^= 2
-        path.write_bytes(content)
-    again = view_of(tmp_path / "other", settings_of(home))
-    assert columns_of(again) == columns_of(view)
-
-
-def exclude(home: SiteHome, *patients: str) -> list[str]:
-    key = home.pseudonym_key()
-    names = [pseudonym(key, "patient", one) for one in patients]
-    add_excluded_patients(home, names, "consent withdrawn")
-    return names
-
-
-def test_an_excluded_patient_is_no_case_and_is_not_decoded(tmp_path: Path) -> None:
-    home = images_in(tmp_path)
-    exclude(home, "SECRET-ID-0", "SECRET-ID-5")
-    view = view_of(tmp_path / "cache", settings_of(home, max_excluded_share=0.0))
-    assert view.exclusions == {"EXCLUDED_BY_REQUEST": 2}
-    assert len(view.images) == 6 and len(cached_case_ids(home.cache)) == 6
-
-
-def test_a_view_that_was_built_before_leaves_the_patient_out_and_changes_no_other(
-    tmp_path: Path,
-) -> None:
-    home = images_in(tmp_path)
-    view = view_of(tmp_path / "cache", settings_of(home))
-    names = exclude(home, "SECRET-ID-0", "SECRET-ID-3")
-    left = view.without(frozenset(map(bytes.fromhex, names)))
-    assert [left.num_patients(s) for s in ("train", "validation", "test")] == [3, 2, 1]
-    kept = [g.tolist() for g in view.cases_by_patient("train") if g.tolist() != [0]]
-    assert [g.tolist() for g in left.cases_by_patient("train")] == kept
-    assert left.without(frozenset()).num_patients("train") == 4
-    fresh = view_of(tmp_path / "other", settings_of(home))
-    before = [left.images[g[0]].tobytes() for g in left.cases_by_patient("train")]
-    assert [fresh.images[g[0]].tobytes() for g in fresh.cases_by_patient("train")] == before
-
-
-def test_nothing_that_names_a_patient_is_in_view_or_cache(tmp_path: Path) -> None:
-    home = images_in(tmp_path)
-    view_of(home.cache, settings_of(home))
-    for path in home.cache.rglob("*"):
-        assert "SECRET" not in path.name and "i1" not in path.name
-        content = path.read_bytes() if path.is_file() else b""
-        assert b"SECRET" not in content and b"1.2.826" not in content

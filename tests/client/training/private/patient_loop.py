@@ -16,7 +16,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 SMALL_MODELS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "cnn": ("classification", (12, 16), {"width": 8, "blocks": 2}),
     "cnn 3-D": ("classification", (8, 4, 8), {"width": 8, "blocks": 2}),
+    "cnn standardised": ("classification", (12, 16), {"width": 8, "blocks": 2,
+                                                      "weight_standardisation": True}),
+    "cnn standardised 3-D": ("classification", (8, 4, 8), {"width": 8, "blocks": 2,
+                                                           "weight_standardisation": True}),
     "resnet18": ("classification", (32, 32), {}),
+    "resnet18 standardised": ("classification", (8, 8), {"small_images": True,
+                                                         "weight_standardisation": True}),
     "resnet18 small images 3-D": ("classification", (8, 8, 8), {"small_images": True}),
     "densenet121": ("classification", (32, 32), {}),
     "unet": ("segmentation", (16, 8), {"channels": (4, 8, 16)}),

@@ -75,7 +75,10 @@ def test_a_densenet_of_volumes_clips_as_a_loop_does(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("in_float64")
-@pytest.mark.parametrize("label", ["cnn", "cnn 3-D", "resnet18", "unet", "unet 3-D", "unet deep"])
+@pytest.mark.parametrize(
+    "label",
+    ["cnn", "cnn 3-D", "cnn standardised", "resnet18", "unet", "unet 3-D", "unet deep"],
+)
 def test_views_of_a_patient_are_averaged_before_the_clip(label: str) -> None:
     compare(job_of(label), BatchLayout(num_patients=3, num_views=2))
 
@@ -105,6 +108,7 @@ def test_each_loss_of_classification_agrees(loss: dict, multi_label: bool) -> No
     ("label", "frozen"),
     [
         ("cnn", ("features.0", "features.[3-5].*", "head.bias")),
+        ("cnn standardised", ("features.0", "features.6.weight")),
         ("unet", ("model.0",)),
         ("resnet18", ("conv1", "norm1", "layer[123].*")),
     ],
@@ -128,7 +132,7 @@ def test_the_clipped_sum_of_one_patient_stays_within_the_norm_in_float32() -> No
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
-@pytest.mark.parametrize("label", ["cnn", "resnet18", "unet", "cnn 3-D"])
+@pytest.mark.parametrize("label", ["cnn", "cnn standardised", "resnet18", "unet", "cnn 3-D"])
 def test_a_patient_that_is_not_finite_counts_as_zero_and_touches_nobody(
     label: str, value: float
 ) -> None:

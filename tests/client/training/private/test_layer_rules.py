@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from fedward_client.training.per_sample import contributions, convolutions
 from fedward_client.training.per_sample.contributions import BatchLayout
 from fedward_client.training.per_sample.convolutions import Geometry, prefers_gram
 from fedward_client.training.per_sample.layer_rules import LAYER_RULES
+from fedward_common.models.standardised import StandardisedConv2d, StandardisedConv3d
 
 CONVOLUTIONS: dict[tuple[int, bool], Any] = {
     (1, False): nn.Conv1d, (2, False): nn.Conv2d, (3, False): nn.Conv3d,
@@ -82,6 +84,31 @@ def test_any_convolution_clips_as_a_loop_does(
 
 
 @pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize("num_views", [1, 2])
+@pytest.mark.parametrize("largest_kept_bytes", [1 << 20, 2000, 1])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (StandardisedConv2d(3, 4, 3, padding=1), (3, 5, 6)),
+        (StandardisedConv2d(16, 8, 3, padding=1, bias=False), (16, 2, 1)),  # gram, were it plain
+        (StandardisedConv2d(4, 6, (3, 2), stride=2, groups=2), (4, 6, 5)),
+        (StandardisedConv3d(2, 3, 2, bias=False), (2, 3, 3, 3)),
+    ],
+)
+def test_a_standardised_convolution_clips_the_gradient_of_its_parameter(
+    layer: nn.Module,
+    shape: tuple[int, ...],
+    largest_kept_bytes: int,
+    num_views: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(convolutions, "_LARGEST_KEPT_BYTES", largest_kept_bytes)
+    generator = torch.Generator().manual_seed(2)
+    inputs = torch.randn(4 * num_views, *shape, generator=generator)
+    compare(layer, inputs, BatchLayout(4, num_views))
+
+
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("num_views", [1, 3])
 @pytest.mark.parametrize(
     ("layer", "shape"),
@@ -113,6 +140,7 @@ def test_any_other_layer_clips_as_a_loop_does(
 
 def test_every_rule_is_compared_with_a_loop() -> None:
     named = {*CONVOLUTIONS.values(), nn.Linear, nn.GroupNorm, nn.LayerNorm, nn.PReLU}
+    named |= {StandardisedConv2d, StandardisedConv3d}
     assert set(LAYER_RULES) == named | {nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d}
 
 
@@ -124,6 +152,8 @@ def test_many_channels_on_few_pixels_are_measured_and_not_formed() -> None:
         shape = (channels, channels, 3, 3)
         geometry = Geometry(shape, (1, 1), (1, 1), (1, 1), 1)
         assert prefers_gram(geometry, *pair, layout) is by_gram
+        of_a_function = dataclasses.replace(geometry, to_parameter=torch.clone)
+        assert not prefers_gram(of_a_function, *pair, layout)
 
 
 def test_norms_by_inner_products_do_not_cancel_in_float32() -> None:

@@ -121,6 +121,51 @@ def test_every_trainable_value_gets_noise_once_a_step_and_frozen_ones_none() -> 
     assert torch.equal(module.get_parameter("features.0.weight"), before)
 
 
+class LoudDevice:
+    """Stands for a GPU that draws noise: writes down what it is asked for, and adds one."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, float]] = []
+
+    def added_to(self, total: torch.Tensor, standard_deviation: float) -> torch.Tensor:
+        self.asked.append((total.numel(), standard_deviation))
+        return total.add_(1.0)
+
+
+def test_noise_of_the_device_takes_the_place_of_the_sources_for_sums_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device, quiet = LoudDevice(), QuietNoise([])
+    places = []
+
+    def chosen(place: str, *_: object) -> LoudDevice:
+        places.append(place)
+        return device
+
+    monkeypatch.setattr("fedward_client.training.private_training.sum_noise_at", chosen)
+    private = PrivateRound(2.0, 0.25, 0.5, noise_drawn_on="device")
+    job = private_job(local_steps=2)
+    adaptive = dataclasses.replace(job.privacy.adaptive_clipping, enabled=True)
+    job = dataclasses.replace(
+        job, privacy=dataclasses.replace(job.privacy, adaptive_clipping=adaptive)
+    )
+    moved = first_weights(job) - trained(job, patients(8), quiet, private)
+    assert places == ["device"]
+    assert sum(size for size, _ in device.asked) == 2 * moved.size
+    first_deviation = device.asked[0][1]
+    assert first_deviation > 2.0 * 0.5  # the count's share of the noise is made up for
+    np.testing.assert_allclose(moved, 2 * 0.5 * 1.0 / (0.25 * 8), rtol=1e-5)
+    count = job.privacy.adaptive_clipping.count_noise_multiplier
+    assert quiet.deviations == [(1, count)] * 2  # the counts' noise is the source's own
+
+
+def test_noise_of_the_device_is_refused_where_the_device_is_no_gpu() -> None:
+    private = dataclasses.replace(EVERYBODY, noise_drawn_on="device")
+    with pytest.raises(PrivacyError) as caught:
+        trained(private_job(), patients(8), QuietNoise(), private)
+    assert caught.value.code == "NOISE_DEVICE"
+
+
 @pytest.mark.parametrize("views", [1, 3])
 def test_parts_of_any_size_give_the_same_weights(views: int) -> None:
     data = patients(37, images_each=2)
