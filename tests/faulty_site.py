@@ -1,9 +1,11 @@
 """The sites' own ClientApp with faults in it, told by `faults` in the node's configuration.
 
 `faults` is text such as `train.round/2/1=nan;query.manifest/*/*=raise`: kind of message, round and
-attempt, then the fault. The same text works in this process and in worker processes.
+attempt, then the fault. A step of secure aggregation may name its purpose: `query.mask:test/*/*`.
+The same text works in this process and in worker processes.
 """
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -13,33 +15,44 @@ from typing import Any
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from numpy.typing import NDArray
 
 from fedward_client.daemon.app import app as honest_app
 from fedward_client.daemon.site_state import open_site
 from fedward_common.crypto.signing import SigningKey
 from fedward_common.evaluation.checked_counts import MAX_CASES, NUM_SCORE_BINS
 from fedward_common.identities import COORDINATOR
+from fedward_common.secagg.messages import Signed, UnmaskAnswer, decode, encode
+from fedward_common.secagg.signed_items import sign_item
 from fedward_common.wire.envelope import (
-    Header,
     Subject,
+    WireArray,
     hashes_of_arrays,
     read_header,
     sign_envelope,
 )
 from fedward_common.wire.flower_records import array_record, envelope_of, records_of
+from fedward_common.wire.header import Header
+from fedward_common.wire.messages import (
+    SecureStep,
+    SecureStepReply,
+    decode_message,
+    encode_message,
+)
 
 HANGING = "hanging"  # a file in the home of a site that hangs
 NAME_OF_A_PATIENT = "Schmidt^Anna"
-Array = NDArray[np.float32] | NDArray[np.int64]
+Array = WireArray
 
 
 def fault_for(faults: str, kind: str, header: Header) -> str:
     """Find the fault of a message, if it has one."""
     for part in filter(None, faults.split(";")):
         where, _, fault = part.partition("=")
-        wanted = zip(where.split("/"), (kind, header.round, header.attempt), strict=True)
-        if all(pattern in ("*", str(value)) for pattern, value in wanted):
+        of_kind, *of_round = where.split("/")
+        wanted = zip(of_round, (header.round, header.attempt), strict=True)
+        if of_kind in ("*", kind, kind.partition(":")[0]) and all(
+            pattern in ("*", str(value)) for pattern, value in wanted
+        ):
             return fault
     return ""
 
@@ -73,10 +86,46 @@ def _raise(request: Message, reply: Message, key: SigningKey) -> Message:
     raise RuntimeError(f"cannot read /data/{NAME_OF_A_PATIENT}.dcm")
 
 
-def _other_update(change: Callable[[Array], Array]) -> Callable[..., Message]:
+def _other(name: str, change: Callable[[Array], Array]) -> Callable[..., Message]:
     def fault(request: Message, reply: Message, key: SigningKey) -> Message:
         _, arrays = envelope_of(reply.content)
-        changed = {n: change(a) if n == "update" else a for n, a in arrays.items()}
+        changed = {n: change(a) if n == name else a for n, a in arrays.items()}
+        return signed_again(key, reply, request, arrays=changed)
+
+    return fault
+
+
+def _other_update(change: Callable[[Array], Array]) -> Callable[..., Message]:
+    return _other("update", change)
+
+
+def _more_in_lane(place: int, more: int) -> Callable[..., Message]:
+    """Add to one number behind its mask; from the end if `place` is negative."""
+
+    def change(lane: Array) -> Array:
+        spoiled = lane.copy()
+        spoiled[place] += more
+        return spoiled
+
+    return _other("lane", change)
+
+
+def _flipped_on_the_way(request: Message, reply: Message, key: SigningKey) -> Message:
+    """Flip a bit of the vector that the site signed."""
+    envelope, arrays = envelope_of(reply.content)
+    changed: dict[str, Any] = {name: np.array(array) for name, array in arrays.items()}
+    vector = changed.get("masked", next(iter(changed.values())))
+    vector.view(np.uint8)[len(vector) // 2] ^= 1
+    return Message(records_of(envelope, array_record(changed)), reply_to=request)
+
+
+def _other_change(change: Callable[[Array], Array] | None) -> Callable[..., Message]:
+    def fault(request: Message, reply: Message, key: SigningKey) -> Message:
+        _, arrays = envelope_of(reply.content)
+        changed = dict(arrays)
+        vector = changed.pop("control-variate-change")
+        if change is not None:
+            changed["control-variate-change"] = change(vector)
         return signed_again(key, reply, request, arrays=changed)
 
     return fault
@@ -105,6 +154,34 @@ def _unsigned(request: Message, reply: Message, key: SigningKey) -> Message:
     return signed_again(SigningKey.generate(), reply, request)
 
 
+def _other_body(request: Message, reply: Message, key: SigningKey) -> Message:
+    """Answer a step with bytes that are no answer to it, signed as if the site meant it."""
+    envelope, _ = envelope_of(reply.content)
+    body = decode_message(read_header(envelope).kind, envelope.body)
+    if not isinstance(body, SecureStepReply):
+        raise TypeError("only steps of secure aggregation have such an answer")
+    spoiled = SecureStepReply(body.step, body.body[:-1] + bytes([body.body[-1] ^ 1]))
+    return signed_again(key, reply, request, body=encode_message(spoiled)[1])
+
+
+def _wrong_share(request: Message, reply: Message, key: SigningKey) -> Message:
+    """Reveal a share that was never dealt, signed as if the site meant it."""
+    envelope, _ = envelope_of(reply.content)
+    body = decode_message(read_header(envelope).kind, envelope.body)
+    if not isinstance(body, SecureStepReply):
+        raise TypeError("shares are revealed in a step of secure aggregation")
+    answer = decode(UnmaskAnswer, decode(Signed, body.body).body)
+    first = dataclasses.replace(answer.shares[0], share=bytes(len(answer.shares[0].share)))
+    lied = dataclasses.replace(answer, shares=(first, *answer.shares[1:]))
+    spoiled = SecureStepReply(body.step, encode(sign_item(lied, key)))
+    return signed_again(key, reply, request, body=encode_message(spoiled)[1])
+
+
+def _unsealed(request: Message, reply: Message, key: SigningKey) -> Message:
+    """Send a vector as it is, in a run that seals them."""
+    return signed_again(key, reply, request, arrays={"update": np.zeros(9, dtype=np.float32)})
+
+
 def _die(request: Message, reply: Message, key: SigningKey) -> Message:
     os._exit(3)
 
@@ -117,12 +194,26 @@ def _hang(request: Message, reply: Message, key: SigningKey) -> Message:
 FAULTS: dict[str, Callable[[Message, Message, SigningKey], Message]] = {
     "raise": _raise,
     "nan": _other_update(_one_nan),
+    "nan-change": _other_change(_one_nan),
+    "no-change": _other_change(None),
     "shape": _other_update(lambda update: update[:-1]),
     "dtype": _other_update(lambda update: update.astype(np.int64)),
     "huge": _other_update(lambda update: np.full_like(update, 3e38)),
     "crowd": _crowd,
     "garbage": _garbage,
     "unsigned": _unsigned,
+    "cut-masked": _other("masked", lambda masked: masked[:-1]),
+    "masked-floats": _other("masked", lambda masked: masked.view(np.float32)),
+    "other-masked": _other("masked", lambda masked: masked.view(np.uint8) ^ np.uint8(0x5A)),
+    "cut-lane": _other("lane", lambda lane: lane[:-1]),
+    "counted-twice": _more_in_lane(0, 1),
+    "heavier": _more_in_lane(1, 1 << 20),
+    "other-sums": _more_in_lane(-1, 1 << 40),
+    "other-body": _other_body,
+    "wrong-share": _wrong_share,
+    "flip": _flipped_on_the_way,
+    "flip-sealed": _other("sealed", lambda box: box ^ (np.arange(len(box)) == 2000)),
+    "unsealed": _unsealed,
     "die": _die,
     "hang": _hang,
 }
@@ -137,15 +228,24 @@ CODES = {
 }
 
 
+def _kind_of(message: Message) -> str:
+    envelope, _ = envelope_of(message.content)
+    kind = message.metadata.message_type
+    asked = decode_message(read_header(envelope).kind, envelope.body)
+    return f"{kind}:{asked.purpose}" if isinstance(asked, SecureStep) else kind
+
+
 class FaultySite(ClientApp):
     """The honest app, and what goes wrong with its answers."""
 
     def __call__(self, message: Message, context: Context) -> Message:
         header = read_header(envelope_of(message.content)[0])
-        kind = message.metadata.message_type
+        kind = _kind_of(message)
         fault = fault_for(str(context.node_config.get("faults", "")), kind, header)
         if fault == "hang":
             (Path(str(context.node_config["site-home"])) / HANGING).touch()
+        if fault == "gone":  # the message never reached the site
+            raise ConnectionError("no route")
         if fault in ("die", "hang"):
             return FAULTS[fault](message, message, SigningKey.generate())
         reply = honest_app(message, context)

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward_client.local_simulation import make_site_homes
-from fedward_common.crypto.signing import VerifyingKey
 from fedward_common.identities import SiteId
 from fedward_common.job.job_file import Job, job_from_table, table_of_job
 from fedward_common.settings import with_overrides
@@ -23,19 +21,15 @@ from fedward_server.coordinator.observer import RunObserver, SilentObserver
 from fedward_server.coordinator.round_loop import RoundLoop
 from fedward_server.coordinator.run_journal import FileRunJournal, RunHistory, RunJournal, replay
 from fedward_server.coordinator.run_setup import RunSetup
-from fedward_server.simulation.federation import (
-    CONSORTIUM,
-    Federation,
-    coordinator_key,
-    set_up,
-    split_key_of_simulations,
-)
+from fedward_server.simulation.federation import Federation, set_up
+from fedward_server.simulation.homes import make_homes
 from fedward_server.simulation.in_process_grid import (
     CLIENT_APP,
     InProcessGrid,
     InTurnGrid,
     node_configs,
 )
+from fedward_server.simulation.site_side import site_side
 
 SITES = ("alder", "birch", "cedar")
 SPLITS = ("train",) * 6 + ("validation",) * 3 + ("test",) * 3
@@ -156,14 +150,16 @@ class TinyFederation:
         data: Holds the archives and manifests.
         cohorts: The parsed cohorts file.
         homes: Of each site.
+        roster: Its signed bytes.
     """
 
     data: Path
     cohorts: Mapping[str, Any]
     homes: Mapping[SiteId, Path]
-    roster: Mapping[SiteId, VerifyingKey]
+    roster: bytes
     key_file: Path
     job: Job
+    seals_answers: bool = False
 
     def with_job(self, *overrides: str) -> "TinyFederation":
         return dataclasses.replace(self, job=changed(self.job, *overrides))
@@ -171,7 +167,14 @@ class TinyFederation:
     def in_folder(self, folder: Path, seed: int = 7) -> Federation:
         """Name a run of this job in a folder of its own."""
         return Federation(
-            folder, self.job, seed, self.homes, self.roster, tuple(self.homes), self.key_file
+            folder,
+            self.job,
+            seed,
+            self.homes,
+            self.roster,
+            tuple(self.homes),
+            self.key_file,
+            self.seals_answers,
         )
 
     def set_up(self, folder: Path) -> RunSetup:
@@ -201,7 +204,8 @@ class TinyFederation:
         grid = grid or InTurnGrid(self.node_configs(faults), client_app)
         journal = journal or FileRunJournal(folder)
         try:
-            exchange = Exchange(grid, setup.key, setup.roster, clock)
+            keys = setup.roster.keys_of_sites
+            exchange = Exchange(grid, setup.key, keys, clock, setup.answer_key)
             return RoundLoop(setup, exchange, journal, observer or SilentObserver(), clock).run()
         finally:
             journal.close()
@@ -213,36 +217,24 @@ def make_federation(
     *,
     pictures: Mapping[str, Sequence[Picture]] | None = None,
     settings: Mapping[str, Any] | None = None,
+    sites: Sequence[str] = SITES,
 ) -> TinyFederation:
     """Write data and homes below `folder`.
 
     Args:
         folder: Made if missing.
         job: The classification job if not given.
-        pictures: Replaces some sites' images.
+        pictures: Replaces some sites' images, or adds sites.
         settings: Further keys of every source.
+        sites: Their names.
     """
     data = folder / "data"
     data.mkdir(parents=True)
-    drawn = {site: pictures_of(site) for site in SITES} | dict(pictures or {})
+    drawn = {site: pictures_of(site) for site in sites} | dict(pictures or {})
     cohorts = {"sites": {s: write_site(data, s, p, **settings or {}) for s, p in drawn.items()}}
     key_file = folder / "keys" / "coordinator.key"
-    keys = make_site_homes(
-        folder / "sites",
-        cohorts,
-        data,
-        coordinator_key=coordinator_key(key_file).verifying_key.raw,
-        consortium=CONSORTIUM,
-        split_key=split_key_of_simulations(),
-    )
-    return TinyFederation(
-        data,
-        cohorts,
-        {SiteId(site): folder / "sites" / site for site in keys},
-        {SiteId(site): VerifyingKey(bytes.fromhex(key)) for site, key in keys.items()},
-        key_file,
-        job or tiny_job(),
-    )
+    homes = make_homes(site_side(), folder / "sites", cohorts, data, key_file=key_file)
+    return TinyFederation(data, cohorts, homes.sites, homes.roster, key_file, job or tiny_job())
 
 
 def entries_of(folder: Path) -> list[dict[str, Any]]:

@@ -15,29 +15,44 @@ import numpy as np
 
 from fedward_client.cohorts.cohort_file import (
     SourceSettings,
+    organisations_of,
     read_cohort_tables,
     write_cohort_file,
 )
 from fedward_client.cohorts.partition import PartitionSection
 from fedward_client.daemon.privacy_plan import has_plan, read_plan
+from fedward_client.enrolment.accepted_members import accept_members
 from fedward_client.ledger.charges import count_of
 from fedward_client.ledger.site_ledger import open_ledger
 from fedward_client.ledger.utc_clock import SystemUtcClock
 from fedward_client.site_home import SiteHome, create_site_home, write_private_file
 from fedward_common.atomic_files import write_atomically
-from fedward_common.crypto.signing import SigningKey
+from fedward_common.consortium.roster import Roster, RosterEntry
+from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.identities import SiteId
 
 COHORT = "main"
 POOLED_SITE = "pooled"
 
 # Nobody is protected by a simulation, so its hospitals take every job; what it costs is recorded.
-_POLICY = """[privacy]
+_POLICY = """[jobs]
+approval = "within-policy"
+max_rounds = 100000
+
+[privacy]
 epsilon_per_job = 1000.0
 epsilon_total = 1000.0
 delta_total = 1e-3
 unbounded_training = true
 joint = true
+
+[secure_aggregation]
+required = false
+minimum_organisations = 1
+minimum_share = 0.0
+
+[consortium]
+accept_roster = "ca"
 """
 
 
@@ -48,6 +63,7 @@ def check_cohorts(cohorts_table: object, data_root: Path) -> None:
         ConfigurationError: It cannot be used; the key is named.
     """
     read_cohort_tables(cohorts_table, data_root)
+    organisations_of(cohorts_table)
 
 
 def make_site_homes(
@@ -60,8 +76,10 @@ def make_site_homes(
     split_key: bytes,
     pooled: bool = False,
     partition: tuple[int, float] | None = None,
-) -> dict[str, str]:
+) -> tuple[RosterEntry, ...]:
     """Make one home a site of a cohorts file; keys that are there stay.
+
+    A home takes part in nothing until `join_consortium` gave it its certificate.
 
     Args:
         folder: Holds the homes.
@@ -74,7 +92,8 @@ def make_site_homes(
         partition: Forget the file's sites and cut all patients into so many, with this alpha.
 
     Returns:
-        Each site's public key, in hex.
+        Each site with its public key and its organisation, which is a site's own name unless the
+        cohorts file says another.
 
     Raises:
         ConfigurationError: The cohorts file cannot be used; the key is named.
@@ -85,10 +104,33 @@ def make_site_homes(
         sources = {SiteId(POOLED_SITE): tuple(named)}
         if partition is not None and not pooled:
             sources = _parts_of(named, *partition)
-    return {
-        site: _make_home(folder / site, site, tables, coordinator_key, consortium, split_key)
+    organisations = organisations_of(cohorts_table)
+    return tuple(
+        RosterEntry(
+            site,
+            organisations.get(site, site),
+            "site",
+            _make_home(folder / site, site, tables, coordinator_key, consortium, split_key),
+        )
         for site, tables in sources.items()
-    }
+    )
+
+
+def join_consortium(
+    home_folder: Path, *, authority: bytes, certificate: bytes, roster: Roster
+) -> None:
+    """Let a home trust a consortium's authority, and give it the certificate of its own key.
+
+    Args:
+        home_folder: That `make_site_homes` made.
+        authority: The authority's certificate, DER.
+        certificate: The site's, DER.
+        roster: The members that this site takes part with.
+    """
+    home = SiteHome(home_folder)
+    write_atomically(home.authority_file, authority)
+    write_atomically(home.certificate_file, certificate)
+    accept_members(home, roster)
 
 
 def _parts_of(
@@ -111,7 +153,7 @@ def _make_home(
     coordinator_key: bytes,
     consortium: str,
     split_key: bytes,
-) -> str:
+) -> VerifyingKey:
     home = create_site_home(folder, split_key=split_key)
     key_file = home.trust / "site.key"
     if not key_file.exists():
@@ -123,7 +165,7 @@ def _make_home(
     write_atomically(home.policy_file, _POLICY.encode())
     write_atomically(home.settings_file, text.encode())
     write_cohort_file(home.cohorts / f"{COHORT}.toml", sources)
-    return key.verifying_key.raw.hex()
+    return key.verifying_key
 
 
 def cohort_summary(home_folder: Path) -> dict[str, Any] | None:
@@ -162,7 +204,8 @@ def privacy_of_run(home_folder: Path, run: str) -> dict[str, Any] | None:
     if not plan.is_private or plan.delta is None:
         return None
     with open_ledger(home, SystemUtcClock(), wait=True) as ledger:
-        spent = ledger.accounts.run(run).spent
+        account = ledger.accounts.run(run)
+    spent = account.spent
     return {
         "epsilon": PLD.epsilon_of(spent, plan.delta),
         "delta": plan.delta,
@@ -171,6 +214,7 @@ def privacy_of_run(home_folder: Path, run: str) -> dict[str, Any] | None:
         "sampling_rate": plan.sampling_rate,
         "steps": sum(count_of(one) for one in spent),
         "epsilon_reserved": plan.epsilon,
+        "noise_drawn_on": account.noise_drawn_on,
     }
 
 

@@ -5,10 +5,13 @@ site.toml           the site's name and consortium
 cohorts/NAME/       a registered cohort and its snapshots (`cohort_folder`)
 cohorts/NAME.toml   a cohort that is a list of files
 trust/              public key of the coordinator; own signing key (0600)
+consortium/         its authority's certificate, the site's own, and the newest roster seen
+enrolment/          what is sent to the consortium's office (`enrolment.membership_files`)
 split.key           key of the patient split; the same patient always falls into the same split
 excluded_patients.json  who was taken out of every cohort; always there, sealed
 split_record.sqlite     the split of every patient that was ever in a snapshot, sealed
 policy.toml         what a job may spend of the patients' privacy (`site_policy`)
+ledger_begun.json   says which ledger was begun here; sealed
 ledger/             what was spent; trust/ledger-head.json vouches for its last entry as well
 runs/RUN/           accepted manifest of a run, and the snapshots it goes on with
 cache/              decoded job views; cache/native/ has what they are made from (`native_cache`)
@@ -65,6 +68,21 @@ class SiteHome:
         return self.folder / "trust"
 
     @property
+    def consortium(self) -> Path:
+        """Folder of what says who belongs to the consortium."""
+        return self.folder / "consortium"
+
+    @property
+    def authority_file(self) -> Path:
+        """Certificate of the consortium's authority; whom it certified is believed."""
+        return self.consortium / "authority.der"
+
+    @property
+    def certificate_file(self) -> Path:
+        """The site's own certificate."""
+        return self.consortium / "certificate.der"
+
+    @property
     def cache(self) -> Path:
         """Folder of decoded images."""
         return self.folder / "cache"
@@ -117,7 +135,8 @@ def create_site_home(folder: Path, *, split_key: bytes) -> SiteHome:
             would be known as one of them.
     """
     home = SiteHome(folder)
-    for path in (folder, home.cohorts, home.trust, home.cache, home.reports, folder / "runs"):
+    inner = (home.cohorts, home.trust, home.consortium, home.cache, home.reports, folder / "runs")
+    for path in (folder, *inner):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     key_file = folder / "split.key"
     if not key_file.exists():

@@ -5,15 +5,20 @@ the file has the defaults. A section or key that this version does not know is a
 that is not understood would not be kept.
 """
 
+import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from fedward_client.jobs.jobs_policy import JobsPolicy, require_job_allowed
 from fedward_client.ledger.budget import Caps
 from fedward_client.ledger.utc_clock import Window
 from fedward_client.site_home import SiteHome
 from fedward_common.errors import ConfigurationError, PrivacyError
 from fedward_common.job.checks import require, require_between
+from fedward_common.job.job_file import Job
 from fedward_common.job.privacy_section import MAX_EPSILON, PrivacySection
+from fedward_common.job.secure_aggregation_section import SecureAggregationSection
 from fedward_common.settings import from_table, read_toml
 
 # At a delta of 1e-3, publishing one patient in a thousand outright would keep the bound.
@@ -31,6 +36,7 @@ class PrivacyPolicy:
     unbounded_training: bool = False
     joint: bool = False
     evaluation: Literal["exact", "none"] = "exact"
+    device_noise: bool = False
 
     def __post_init__(self) -> None:
         for key in ("epsilon_per_job", "epsilon_total"):
@@ -44,10 +50,35 @@ class PrivacyPolicy:
 
 
 @dataclass(frozen=True)
+class SecureAggregationPolicy:
+    """`[secure_aggregation]`: see `policy_template`."""
+
+    required: bool = True
+    minimum_organisations: int = 3
+    minimum_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_between("secure_aggregation.minimum_share", self.minimum_share, 0, 1)
+        require_between(
+            "secure_aggregation.minimum_organisations", self.minimum_organisations, 1, 10_000
+        )
+
+
+@dataclass(frozen=True)
+class ConsortiumPolicy:
+    """`[consortium]`: see `policy_template`."""
+
+    accept_roster: Literal["ask", "ca"] = "ask"
+
+
+@dataclass(frozen=True)
 class SitePolicy:
     """All of `policy.toml`."""
 
+    jobs: JobsPolicy = field(default_factory=JobsPolicy)
     privacy: PrivacyPolicy = field(default_factory=PrivacyPolicy)
+    consortium: ConsortiumPolicy = field(default_factory=ConsortiumPolicy)
+    secure_aggregation: SecureAggregationPolicy = field(default_factory=SecureAggregationPolicy)
 
     def caps(self, privacy: PrivacySection | None = None) -> Caps:
         """Give what a job is held to in the ledger; without a job, what all jobs are."""
@@ -72,11 +103,44 @@ def read_policy(home: SiteHome) -> SitePolicy:
     path = home.policy_file
     if not path.exists() and not path.is_symlink():  # a link to nowhere is a file that is gone
         return SitePolicy()
+    try:
+        state = path.stat()
+    except OSError:
+        return _parsed_policy(path)
+    return _policy_as_of(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _policy_as_of(path: Path, *state: int) -> SitePolicy:
+    """Read a policy once as long as its file is the same: every message of a run asks for it."""
+    return _parsed_policy(path)
+
+
+def _parsed_policy(path: Path) -> SitePolicy:
     table = read_toml(path)
     try:
         return from_table(SitePolicy, table)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}", hint=error.hint) from error
+
+
+def require_within_policy(policy: SitePolicy, job: Job, *, trains: bool) -> None:
+    """Check all that can be known of a job from its settings alone.
+
+    Args:
+        policy: The site's.
+        job: What a coordinator asks for.
+        trains: Whether this site would train, or only evaluate.
+
+    Raises:
+        PrivacyError: With the code of what is not allowed.
+    """
+    require_job_allowed(policy.jobs, job)
+    require_aggregation_allowed(policy, job.secure_aggregation)
+    if trains:
+        require_mechanism_allowed(policy, job.privacy, evaluates=True)
+    else:
+        require_evaluation_allowed(policy)
 
 
 def require_admissible(
@@ -93,6 +157,27 @@ def require_admissible(
     Raises:
         PrivacyError: `EVALUATION_NOT_ALLOWED`, `UNBOUNDED_NOT_ALLOWED`, `JOINT_NOT_ALLOWED`,
             `EPSILON_ABOVE_CAP` or `DELTA_TOO_LARGE`.
+    """
+    require_mechanism_allowed(policy, privacy, evaluates=evaluates)
+    if privacy.mechanism != "none":
+        from fedward_common.privacy.calibration import require_delta_fits
+
+        require_delta_fits(privacy.delta or 0.0, num_patients)
+
+
+def require_mechanism_allowed(
+    policy: SitePolicy, privacy: PrivacySection, *, evaluates: bool
+) -> None:
+    """Check what can be known of a job before its patients are counted.
+
+    Args:
+        policy: The site's.
+        privacy: The job's.
+        evaluates: Whether the job asks this site for sums over validation or test patients.
+
+    Raises:
+        PrivacyError: `EVALUATION_NOT_ALLOWED`, `UNBOUNDED_NOT_ALLOWED`, `JOINT_NOT_ALLOWED` or
+            `EPSILON_ABOVE_CAP`.
     """
     mine = policy.privacy
     if evaluates:
@@ -112,9 +197,22 @@ def require_admissible(
             "epsilon_per_job is the cap; ask the coordinator for a smaller epsilon",
             "EPSILON_ABOVE_CAP",
         )
-    from fedward_common.privacy.calibration import require_delta_fits
 
-    require_delta_fits(privacy.delta or 0.0, num_patients)
+
+def require_aggregation_allowed(policy: SitePolicy, section: SecureAggregationSection) -> None:
+    """Check that a job masks what leaves, unless the policy says otherwise.
+
+    Raises:
+        PrivacyError: `SECURE_AGGREGATION_REQUIRED`.
+    """
+    if policy.secure_aggregation.required and not section.enabled:
+        raise PrivacyError(
+            "the job would show the coordinator this site's own updates and sums, and the site's "
+            "policy does not allow it",
+            hint="[secure_aggregation] of policy.toml: required = false allows it; better, the "
+            "coordinator switches secure aggregation on in the job",
+            code="SECURE_AGGREGATION_REQUIRED",
+        )
 
 
 def require_evaluation_allowed(policy: SitePolicy) -> None:
@@ -157,6 +255,27 @@ _TEMPLATE = """\
 # What this site lets a job do. No job can change it. This file has the defaults; a site without it
 # has them too.
 
+[jobs]
+# "ask": a job waits until somebody here says: fedward-site approve RUN. "within-policy": every job
+# that keeps to this file comes in at once; the audit log says so.
+approval = "ask"
+
+# The purposes for which jobs may come in, each just as the job states it. Empty: any.
+purposes = []
+
+# Names of the models that may be trained, such as "resnet". Empty: any.
+models = []
+
+# More rounds than these are not allowed. Each round is an update that leaves.
+max_rounds = 10000
+
+# When rounds may begin, such as "20:00-06:00", which goes over midnight. Empty: at any time. A
+# round that has begun is finished.
+hours = ""
+
+# Whose time that is, such as "Europe/Vienna".
+time_zone = "UTC"
+
 [privacy]
 # The most that one job may cost a patient, at the job's own delta. 8 is where published medical
 # image models lose little accuracy; on paper it is a weak bound, and smaller is stronger.
@@ -187,4 +306,28 @@ joint = false
 # epsilon covers these patients, who are not trained on; without it nobody knows what a model is
 # worth. "none": they may not.
 evaluation = "exact"
+
+# Where noise is drawn when a round trains on a CUDA GPU. false: on the processor, from AES-256
+# under keys of the operating system, and copied to the GPU. true: on the GPU, by its own generator
+# with a fresh seed of 64 bits: faster and weaker. The ledger keeps which it was, for every round.
+device_noise = false
+
+[secure_aggregation]
+# Whether every update and every sum of an evaluation must leave masked, so that the coordinator
+# learns what the hospitals add up to and nothing of this one. With false a job may switch masking
+# off; updates are then sealed to the coordinator, who sees each of them.
+required = true
+
+# Fewer organisations are never added up: of two, each can subtract its part and has the other's.
+minimum_organisations = 3
+
+# The share of a run's training sites that must be in a round before this one adds its part. What is
+# promised holds against fewer than a third of the sites of a round: the more of them, the better.
+minimum_share = 0.5
+
+[consortium]
+# Who lets a new member in, as far as this site is concerned. "ask": this site takes part with new
+# members, or with new keys of known ones, only after: fedward-site roster --accept VERSION. "ca":
+# whomever the consortium's authority certifies. Removals count at once either way.
+accept_roster = "ask"
 """

@@ -26,12 +26,6 @@ class ConfigurationError(FedwardError):
     exit_code = 2
 
 
-class NotYetSupportedError(ConfigurationError):
-    """The value is part of the format, but this version does not offer it."""
-
-    code = "NOT_SUPPORTED"
-
-
 class MalformedMessageError(FedwardError):
     """Bytes from a peer are not the one canonical encoding of a known message."""
 

@@ -67,7 +67,7 @@ def result_of_run(
         "error": None,
         "job": table_of_job(job),
         "rounds_planned": job.job.rounds,
-        "rounds_completed": history.round,
+        "rounds_completed": len(history.checkpoints),
         "stopped_early": history.stopped_early,
         "selected": {
             "round": selected["round"],
@@ -92,7 +92,7 @@ def result_of_run(
         ],
         **_decisions(pooled, job.task.class_names, thresholds),
         "privacy": _privacy(history, job.privacy, site_privacy or {}),
-        "secure_aggregation": {"enabled": job.secure_aggregation.enabled},
+        "secure_aggregation": _secure_aggregation(setup, history),
         "seconds": dict(seconds),
         "num_parameters": manifest.num_parameters,
         "versions": versions(),
@@ -187,6 +187,24 @@ def _privacy(
         "evaluation_private": False,
         # Only a simulation knows its sites, and in a simulation noise comes from the seed.
         "noise_is_private": is_private and not site_privacy,
+    }
+
+
+def _secure_aggregation(setup: RunSetup, history: RunHistory) -> dict[str, Any]:
+    """Say what stood between the coordinator and one site's numbers."""
+    job, last = setup.job, history.aggregation or {}
+    if not job.secure_aggregation.enabled:
+        return {"enabled": False, "answers_sealed": bool(setup.manifest.answer_key)}
+    is_joint = job.privacy.mechanism == "joint"
+    lost = [number for number, sites in enumerate(history.participants, start=1) if not sites]
+    return {
+        "enabled": True,
+        "suite": setup.manifest.suite,
+        "bits": job.privacy.ring_bits if is_joint else job.secure_aggregation.bits,
+        "sites_ready": last.get("sites_ready"),
+        "threshold": last.get("threshold"),
+        "values_clipped": history.values_clipped,
+        "rounds_left_out": lost,
     }
 
 

@@ -21,7 +21,6 @@ from fedward_common.wire.canonical_cbor import decode_canonically, encode_canoni
 from fedward_common.wire.envelope import (
     Arrays,
     Envelope,
-    Header,
     Subject,
     hashes_of_arrays,
     sign_envelope,
@@ -29,6 +28,7 @@ from fedward_common.wire.envelope import (
     verify_subject,
 )
 from fedward_common.wire.flower_records import array_record, envelope_of, records_of
+from fedward_common.wire.header import Header
 from fedward_common.wire.messages import (
     Message,
     TrainReply,

@@ -12,7 +12,7 @@ from tests.tiny_federation import TinyFederation, essence, history_of, make_fede
 from fedward_common.errors import DiskFullError, FedwardError, QuorumError
 from fedward_common.hash_chain import ChainedLines
 from fedward_common.tensor_file import read_tensors
-from fedward_server.simulation.federation import coordinator_key
+from fedward_server.simulation.throwaway_consortium import private_key
 
 
 @contextmanager
@@ -86,10 +86,10 @@ def test_a_key_that_could_not_be_written_is_made_anew_once_there_is_space(
 ) -> None:
     key_file = tmp_path / "keys" / "coordinator.key"
     with full_from(monkeypatch, 1), pytest.raises(DiskFullError):
-        coordinator_key(key_file)
+        private_key(key_file)
     assert not key_file.exists()
-    key = coordinator_key(key_file)
-    assert coordinator_key(key_file).to_raw() == key.to_raw()
+    key = private_key(key_file)
+    assert private_key(key_file).to_raw() == key.to_raw()
     assert key_file.stat().st_mode & 0o777 == 0o600
 
 

@@ -14,7 +14,7 @@ from tests.simulation.test_resume import Killed, KillingJournal
 from tests.tiny_federation import TinyFederation, entries_of, essence, history_of
 from torch.nn import functional
 
-from fedward_client.daemon import handlers
+from fedward_client.daemon import site_work
 from fedward_client.daemon.private_rounds import share_of_joint_step_once
 from fedward_client.daemon.site_state import OpenRun, open_site
 from fedward_client.ledger.site_ledger import open_ledger
@@ -161,7 +161,7 @@ def change_shares(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             bad = site.site_id in sites and round_.round_number == 2
             return change(given) if bad else given
 
-        monkeypatch.setattr(handlers, "share_of_joint_step_once", share)
+        monkeypatch.setattr(site_work, "share_of_joint_step_once", share)
 
     return install
 

@@ -20,16 +20,10 @@ from fedward_client.cohorts.registered.pinned_snapshots import (
     with_newest_snapshots,
 )
 from fedward_client.cohorts.views.job_view import prepare_job_view
-from fedward_client.local_simulation import make_site_homes
 from fedward_client.site_home import SiteHome
-from fedward_common.crypto.signing import VerifyingKey
 from fedward_common.errors import ConfigurationError
-from fedward_common.identities import SiteId
-from fedward_server.simulation.federation import (
-    CONSORTIUM,
-    coordinator_key,
-    split_key_of_simulations,
-)
+from fedward_server.simulation.homes import Homes, make_homes, split_key_of_simulations
+from fedward_server.simulation.site_side import site_side
 
 JOB = tiny_job()
 
@@ -51,16 +45,9 @@ def write_hospital(data: Path, site: str) -> dict[str, Any]:
     return {"source": "registered", "path": f"{site}/home", "cohort": "chest"}
 
 
-def homes_of(folder: Path, cohorts: Mapping[str, Any], data: Path, **others: Any) -> dict[str, str]:
-    return make_site_homes(
-        folder,
-        cohorts,
-        data,
-        coordinator_key=coordinator_key(folder / "key").verifying_key.raw,
-        consortium=CONSORTIUM,
-        split_key=split_key_of_simulations(),
-        **others,
-    )
+def homes_of(folder: Path, cohorts: Mapping[str, Any], data: Path, **others: Any) -> Homes:
+    key_file = folder.parent / "keys" / "coordinator.key"
+    return make_homes(site_side(), folder, cohorts, data, key_file=key_file, **others)
 
 
 def federation_of(folder: Path, *, dicom: bool) -> TinyFederation:
@@ -70,13 +57,13 @@ def federation_of(folder: Path, *, dicom: bool) -> TinyFederation:
         site: write_hospital(data, site) if dicom else write_site(data, site, pictures_of(site))
         for site in SITES
     }
-    keys = homes_of(folder / "sites", {"sites": tables}, data)
+    homes = homes_of(folder / "sites", {"sites": tables}, data)
     return TinyFederation(
         data,
         {"sites": tables},
-        {SiteId(site): folder / "sites" / site for site in keys},
-        {SiteId(site): VerifyingKey(bytes.fromhex(key)) for site, key in keys.items()},
-        folder / "sites" / "key",
+        homes.sites,
+        homes.roster,
+        folder / "keys" / "coordinator.key",
         JOB,
     )
 
@@ -100,10 +87,9 @@ def test_pooled_and_partitioned_hospitals_hold_what_arrays_would(
     for dicom in (False, True):
         folder = tmp_path / str(dicom)
         federation = federation_of(folder, dicom=dicom)
-        sites = homes_of(folder / "others", federation.cohorts, federation.data, **how)
+        homes = homes_of(folder / "others", federation.cohorts, federation.data, **how)
         views.append([])
-        for site in sites:
-            home = SiteHome(folder / "others" / site)
+        for home in map(SiteHome, homes.sites.values()):
             sources = with_newest_snapshots(offered_sources(home, "main"))
             view = prepare_job_view(
                 home.cache, sources, JOB.task, JOB.data, split_key_of_simulations()

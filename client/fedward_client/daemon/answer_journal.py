@@ -5,7 +5,10 @@ fresh noise, a second one would tell more of the same patients.
 """
 
 import contextlib
+import dataclasses
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,30 +24,43 @@ _INDEX = "update.json"
 Vector = NDArray[np.float32] | NDArray[np.int64]
 
 
-def keep_answer(
-    run_folder: Path, round_number: int, weights_sha256: str, name: str, answer: Vector
-) -> None:
-    """Write the one vector that answers a round down, over the one before."""
+@dataclass(frozen=True)
+class AskedRound:
+    """What makes two requests the same question, and what the answer belongs to.
+
+    Attributes:
+        round: Its number.
+        weights_sha256: Of the global weights that came.
+        control_variate_sha256: Of the global control variate that came; empty without SCAFFOLD.
+        own_variate_sha256: Of the site's own that the answer made; empty without SCAFFOLD.
+    """
+
+    round: int
+    weights_sha256: str
+    control_variate_sha256: str = ""
+    own_variate_sha256: str = ""
+
+
+def keep_answer(run_folder: Path, asked: AskedRound, answer: Mapping[str, Vector]) -> None:
+    """Write the vectors that answer a round down, by name, over those before."""
     # The file knows float32 alone; whole numbers lie in it by their bits.
-    digest = write_tensors(run_folder / _ANSWER, {name: answer.view(np.float32)}, {})
+    vectors = {name: vector.view(np.float32) for name, vector in answer.items()}
     entry = {
-        "round": round_number,
-        "weights_sha256": weights_sha256,
-        "sha256": digest,
-        "name": name,
-        "dtype": answer.dtype.name,
+        "asked": dataclasses.asdict(asked),
+        "sha256": write_tensors(run_folder / _ANSWER, vectors, {}),
+        "dtypes": {name: vector.dtype.name for name, vector in answer.items()},
     }
     write_atomically(run_folder / _INDEX, json.dumps(entry).encode())
 
 
-def kept_answer(
-    run_folder: Path, round_number: int, weights_sha256: str
-) -> dict[str, Vector] | None:
-    """Give the vector, by its name, that was kept for this round and these weights, if whole."""
+def kept_answer(run_folder: Path, asked: AskedRound) -> dict[str, Vector] | None:
+    """Give the vectors, by name, that were kept for this question, if whole."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, CorruptFileError):
         entry = json.loads((run_folder / _INDEX).read_bytes())
-        if (entry["round"], entry["weights_sha256"]) == (round_number, weights_sha256):
-            name = entry["name"]
-            kept = read_tensors(run_folder / _ANSWER, entry["sha256"])[name]
-            return {name: kept.view(np.int64) if entry["dtype"] == "int64" else kept}
+        if entry["asked"] == dataclasses.asdict(asked):
+            kept = read_tensors(run_folder / _ANSWER, entry["sha256"])
+            return {
+                name: kept[name].view(np.int64) if dtype == "int64" else kept[name]
+                for name, dtype in entry["dtypes"].items()
+            }
     return None

@@ -43,6 +43,17 @@ def evaluate_final(message: Message, context: Context) -> Message:
     return _answer(message, context)
 
 
+@app.query("share")
+@app.query("mask")
+@app.query("confirm")
+@app.query("unmask")
+@app.query("abandon")
+@app.query("abandoned")
+def query_step(message: Message, context: Context) -> Message:
+    """Take one step of secure aggregation."""
+    return _answer(message, context)
+
+
 def _answer(message: Message, context: Context) -> Message:
     try:
         site = open_site(Path(str(context.node_config["site-home"])))

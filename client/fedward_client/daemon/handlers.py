@@ -5,51 +5,34 @@ run this site accepted. Answers carry what the design's table allows and nothing
 leaves as its code.
 """
 
-import io
-import time
 import traceback
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fedward_client.daemon.answer_journal import Vector, keep_answer, kept_answer
-from fedward_client.daemon.private_rounds import (
-    commit_round,
-    note_evaluation,
-    share_of_joint_step_once,
-    train_privately_once,
-)
+from fedward_client.daemon.audit import audit_note, audit_refusal
+from fedward_client.daemon.sealed_replies import sealed_reply
+from fedward_client.daemon.secure_rounds import answer_step
 from fedward_client.daemon.site_state import OpenRun, OpenSite
-from fedward_common.atomic_files import write_atomically
-from fedward_common.errors import (
-    FedwardError,
-    UnverifiedMessageError,
-    WeightsMismatchError,
+from fedward_client.daemon.site_work import (
+    Answered,
+    answer_evaluation,
+    answer_training,
+    layout_of_step,
+    published_band,
 )
+from fedward_client.jobs.egress_record import Departure, note_departure
+from fedward_client.jobs.job_gate import WAITING_FOR_APPROVAL, require_going_on
+from fedward_common.errors import DiskFullError, FedwardError, UnverifiedMessageError
 from fedward_common.identities import COORDINATOR
-from fedward_common.patient_bands import band_of
-from fedward_common.randomness import derive_seed
 from fedward_common.wire import messages
 from fedward_common.wire.envelope import (
     Arrays,
     Envelope,
-    Header,
     Subject,
-    hash_of_array,
     hashed,
     hashes_of_arrays,
     sign_envelope,
     verify_envelope,
 )
-
-if TYPE_CHECKING:
-    from fedward_client.cohorts.source import Split
-    from fedward_client.training.local_training import RoundOfTraining, TrainingOutcome
-    from fedward_client.training.private_training import PrivateOutcome
-
-Answered = tuple[messages.Message, dict[str, NDArray[np.float32] | NDArray[np.int64]]]
+from fedward_common.wire.header import Header
 
 
 def answer_request(
@@ -66,13 +49,43 @@ def answer_request(
         message, answer_arrays = _dispatch(site, header, unverified, arrays, flower_type)
     except FedwardError as error:
         _log_refusal(site, header, error)
+        audit_refusal(site, header, _message_in(header, unverified), error)
         message, answer_arrays = messages.Refusal(error.code), {}
     except Exception as error:
         # The text of a library's exception may quote a patient's data: only its type is kept.
         _log_refusal(site, header, error)
         message, answer_arrays = messages.Refusal("INTERNAL_ERROR"), {}
     sent = hashed(answer_arrays)
-    return _signed(site, header, unverified, message, sent), sent
+    signed = _signed(site, header, unverified, message, sent)
+    try:
+        _note_departure(site, header, signed, message, sent)
+    except DiskFullError as error:
+        # What cannot be listed does not leave; that a disk is full is a code, and may.
+        _log_refusal(site, header, error)
+        return _signed(site, header, unverified, messages.Refusal(error.code), {}), {}
+    return signed, sent
+
+
+def _note_departure(
+    site: OpenSite, header: Header, signed: Envelope, message: messages.Message, arrays: Arrays
+) -> None:
+    kind, _ = messages.encode_message(message)
+    departure = Departure(
+        run=header.run,
+        kind=kind,
+        round=header.round,
+        code=message.code if isinstance(message, messages.Refusal) else "",
+        message_bytes=len(signed.header_bytes) + len(signed.body) + len(signed.signature),
+        array_bytes={name: array.nbytes for name, array in arrays.items()},
+    )
+    note_departure(site.home, departure, now_seconds=site.utc_seconds())
+
+
+def _message_in(header: Header, envelope: Envelope) -> messages.Message | None:
+    try:
+        return messages.decode_message(header.kind, envelope.body)
+    except FedwardError:
+        return None
 
 
 def _verify_addressee(site: OpenSite, header: Header) -> None:
@@ -83,8 +96,10 @@ def _verify_addressee(site: OpenSite, header: Header) -> None:
 
 
 def _log_refusal(site: OpenSite, header: Header, error: Exception) -> None:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
     code = error.code if isinstance(error, FedwardError) else type(error).__name__
+    if code == WAITING_FOR_APPROVAL:  # asked every few seconds; the first time was logged
+        return
+    frame = traceback.extract_tb(error.__traceback__)[-1]
     # Text of the peer never stands in the site's log, where it could pass for a line of its own.
     kind = header.kind if header.kind in messages.KINDS else "unknown kind"
     site.log.warning(
@@ -118,169 +133,45 @@ def _dispatch(
     message = messages.decode_message(header.kind, envelope.body)
     if isinstance(message, messages.ManifestQuery) and flower_type == "query.manifest":
         return _consider(site, header, message), {}
+    require_going_on(site, header.run, message)
     run = site.accepted_run(header.run, header.manifest_sha256)
     if isinstance(message, messages.TrainRound) and flower_type == "train.round":
-        return _train(site, run, header, message, arrays)
+        reply = answer_training(site, run, header, message, arrays)
+        return _sealed(site, run, envelope, reply)
     if isinstance(message, messages.EvaluateWeights):
         wanted = "evaluate.final" if message.split == "test" else "evaluate.validation"
         if flower_type == wanted:
-            return _evaluate(site, run, header, message, arrays)
+            reply = answer_evaluation(site, run, header, message, arrays)
+            return _sealed(site, run, envelope, reply)
+    if isinstance(message, messages.SecureStep) and flower_type == f"query.{message.step}":
+        return _step(site, run, header, message)
     raise UnverifiedMessageError("this kind of message is not for a site", code="UNEXPECTED_KIND")
+
+
+def _sealed(site: OpenSite, run: OpenRun, request: Envelope, reply: Answered) -> Answered:
+    message, arrays = reply
+    if isinstance(message, messages.SecureReady):  # nothing is beside it
+        return reply
+    return message, sealed_reply(site, run.manifest, request.sha256, arrays)
 
 
 def _consider(
     site: OpenSite, header: Header, query: messages.ManifestQuery
 ) -> messages.ManifestReply:
-    run = site.accept(query.manifest, header.run)
-    band = band_of(run.view.num_patients("train"))
+    run = site.accept(query.manifest, query.roster, header.run)
+    band = published_band(run)
     return messages.ManifestReply(band.low, band.high, run.view.unit)
 
 
-def _train(
-    site: OpenSite, run: OpenRun, header: Header, message: messages.TrainRound, arrays: Arrays
-) -> Answered:
-    from fedward_client.training.local_training import RoundOfTraining
-
-    if site.site_id not in run.manifest.training_sites:
-        raise UnverifiedMessageError("this site does not train in this run", code="NOT_A_TRAINER")
-    if not 1 <= header.round <= run.job.job.rounds:
-        raise UnverifiedMessageError("the job has no such round", code="ROUND_OUT_OF_RANGE")
-    array = _array(arrays, messages.WEIGHTS)
-    answer: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {}
-    begin = time.perf_counter()
-    if message.evaluate:
-        named = messages.EVALUATED_WEIGHTS
-        evaluated = arrays.get(named, array)
-        answer[messages.SUMS] = _sums(site, run, evaluated, "validation")
-    evaluation_seconds = time.perf_counter() - begin
-    kept = _kept_answer(run, header)
-    if kept is not None:
-        return messages.TrainReply(run.job.training.local_steps), answer | kept
-    weights = run.network.weights.load(array)
-    round_ = RoundOfTraining(
-        round_number=header.round,
-        total_rounds=run.job.job.rounds,
-        seed=derive_seed(run.manifest.seed, "site", site.site_id),
+def _step(site: OpenSite, run: OpenRun, header: Header, message: messages.SecureStep) -> Answered:
+    if not run.job.secure_aggregation.enabled:
+        raise UnverifiedMessageError("the run masks nothing", code="UNEXPECTED_KIND")
+    reply, arrays, notes = answer_step(
+        site, run, header, message, layout_of_step(run, message.purpose)
     )
-    work = _work(site, run, round_, header.attempt, weights)
-    if run.is_private:
-        # Kept before the ledger says so: a round is never trained twice for one answer.
-        digest = header.arrays_sha256[messages.WEIGHTS]
-        keep_answer(run.folder, header.round, digest, work.name, work.vector)
-        commit_round(site, run, header.round, header.attempt)
-    run.note_activity(
-        at_once=header.round == run.job.job.rounds,
-        round=header.round,
-        attempt=header.attempt,
-        training_seconds=work.seconds_in_steps,
-        evaluation_seconds=evaluation_seconds,
-    )
-    return messages.TrainReply(work.num_steps), answer | {work.name: work.vector}
-
-
-def _kept_answer(run: OpenRun, header: Header) -> dict[str, Vector] | None:
-    if not run.is_private:
-        return None
-    return kept_answer(run.folder, header.round, header.arrays_sha256[messages.WEIGHTS])
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What a round of training came to; the vector leaves under its name, the seconds stay."""
-
-    num_steps: int
-    seconds_in_steps: float
-    name: str
-    vector: Vector
-
-
-def _work(
-    site: OpenSite,
-    run: OpenRun,
-    round_: "RoundOfTraining",
-    attempt: int,
-    weights: NDArray[np.float32],
-) -> _Work:
-    if run.job.privacy.mechanism == "joint":
-        share = share_of_joint_step_once(site, run, round_, attempt)
-        return _Work(1, share.seconds_in_steps, messages.SHARES, share.values)
-    outcome = _trained(site, run, round_, attempt)
-    update = run.network.weights.minus(weights)
-    return _Work(outcome.num_steps, outcome.seconds_in_steps, messages.UPDATE, update)
-
-
-def _trained(
-    site: OpenSite, run: OpenRun, round_: "RoundOfTraining", attempt: int
-) -> "TrainingOutcome | PrivateOutcome":
-    from fedward_client.training.local_training import pick_device, train_locally
-
-    if run.is_private:
-        return train_privately_once(site, run, round_, attempt)
-    return train_locally(run.network.module, run.job, run.training_data, round_, pick_device())
-
-
-def _evaluate(
-    site: OpenSite, run: OpenRun, header: Header, message: messages.EvaluateWeights, arrays: Arrays
-) -> Answered:
-    begin = time.perf_counter()
-    # Verified here, before the one set of weights that may be tested is written down.
-    weights = run.network.spec.verify_flat(_array(arrays, messages.WEIGHTS))
-    if message.split == "test":
-        sums = _sums_on_test_once(site, run, weights)
-    else:
-        sums = _sums(site, run, weights, message.split)
-    run.note_activity(
-        at_once=True,
-        round=header.round,
-        split=message.split,
-        training_seconds=0.0,
-        evaluation_seconds=time.perf_counter() - begin,
-    )
-    return messages.EvaluateReply(), {messages.SUMS: sums}
-
-
-def _sums_on_test_once(
-    site: OpenSite, run: OpenRun, weights: NDArray[np.float32]
-) -> NDArray[np.int64]:
-    """Evaluate one set of weights a run on test patients; asked again, give the same answer.
-
-    The sums stay at home too, where a hospital sees its own figures.
-    """
-    used, stored = run.folder / "test-weights.sha256", run.folder / "test-sums.npy"
-    digest = hash_of_array(weights).encode()
-    if not used.exists():
-        write_atomically(used, digest)
-    elif used.read_bytes() != digest:
-        raise UnverifiedMessageError(
-            "other weights were tested in this run already", code="TEST_ALREADY_USED"
-        )
-    if stored.exists():
-        known: NDArray[np.int64] = np.load(stored, allow_pickle=False)
-        return known
-    sums = _sums(site, run, weights, "test")
-    content = io.BytesIO()
-    np.save(content, sums)
-    write_atomically(stored, content.getvalue())
-    return sums
-
-
-def _array(arrays: Arrays, name: str) -> NDArray[np.float32] | NDArray[np.int64]:
-    if name not in arrays:
-        raise WeightsMismatchError(f"the message has no array {name!r}")
-    return arrays[name]
-
-
-def _sums(
-    site: OpenSite,
-    run: OpenRun,
-    unverified: NDArray[np.float32] | NDArray[np.int64],
-    split: "Split",
-) -> NDArray[np.int64]:
-    from fedward_client.training.evaluation import evaluate_split
-
-    note_evaluation(site, run, split)
-    run.network.weights.load(unverified)
-    return evaluate_split(run.network.module, run.job, run.view, split).to_vector()
+    for note in notes:
+        audit_note(site, header, message, note)
+    return reply, arrays
 
 
 def refusal_code(error: Exception) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from fedward_client.daemon.privacy_plan import plan_privacy, write_plan
 from fedward_client.ledger.site_ledger import Ledger, open_ledger
 from fedward_client.ledger.utc_clock import SystemUtcClock
+from fedward_client.noise_place import NoisePlace, noise_place
 from fedward_client.site_policy import read_policy, require_admissible
 from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import CorruptFileError, PrivacyError
@@ -53,8 +54,8 @@ def promise_privacy(site: "OpenSite", run: "OpenRun") -> None:
                 (planned,),
                 policy.caps(job.privacy),
             )
-        else:  # a crash came before the plan was written; the cohort may have grown since
-            ledger.require_charged(run_id, _pseudonyms_of(run, "train"))
+        else:  # the plan is gone, by a crash or by hand; cohort and job may be others since
+            ledger.require_charged(run_id, _pseudonyms_of(run, "train"), (planned,))
         if not plan.is_private and not ledger.has_begun(run_id, 1):
             ledger.begin_round(run_id, 1, 1, planned)
     write_plan(run.folder, plan)
@@ -92,8 +93,10 @@ def train_privately_once(
     from fedward_client.training.private_training import PrivateRound, train_privately
 
     plan, number = run.privacy_plan, round_.round_number
-    noise = _noise_of(site, round_)
-    _charge_round(site, run, noise, number, attempt)
+    noise, device = _noise_of(site, round_), pick_device()
+    # Read anew for each round: a hospital that asks for the stronger noise has it at once.
+    place = noise_place(device.type, device_noise=read_policy(site.home).privacy.device_noise)
+    _charge_round(site, run, noise, number, attempt, place)
     norm = _clipping_norm_before(run.folder, number, run.job.privacy.clipping_norm)
     outcome = train_privately(
         run.network.module,
@@ -101,9 +104,9 @@ def train_privately_once(
         run.job.privacy,
         run.training_data,
         round_,
-        PrivateRound(plan.noise_multiplier, plan.sampling_rate, norm, plan.num_units),
+        PrivateRound(plan.noise_multiplier, plan.sampling_rate, norm, plan.num_units, place),
         noise,
-        pick_device(),
+        device,
     )
     _keep_clipping_norm(run.folder, number, outcome.clipping_norm, norm)
     return outcome
@@ -129,20 +132,26 @@ def share_of_joint_step_once(
             f"the privacy plan in {run.folder} has no joint constants", hint="start a new run"
         )
     noise = _noise_of(site, round_)
-    _charge_round(site, run, noise, round_.round_number, attempt)
+    # Whole numbers with a share of the noise: they are made on the processor, whatever trains.
+    _charge_round(site, run, noise, round_.round_number, attempt, "cpu")
     return joint_share(
         run.network.module, run.job, constants, run.training_data, noise, pick_device()
     )
 
 
 def _charge_round(
-    site: "OpenSite", run: "OpenRun", noise: NoiseSource, number: int, attempt: int
+    site: "OpenSite",
+    run: "OpenRun",
+    noise: NoiseSource,
+    number: int,
+    attempt: int,
+    place: NoisePlace,
 ) -> None:
     """Write a round down before any patient is sampled; noise that repeats is charged once."""
     with _ledger_of(site) as ledger:
         if noise.is_private or not ledger.has_begun(run.manifest.run, number):
             steps = run.privacy_plan.disclosure_of(run.job.training.local_steps)
-            ledger.begin_round(run.manifest.run, number, attempt, steps)
+            ledger.begin_round(run.manifest.run, number, attempt, steps, place)
 
 
 def commit_round(site: "OpenSite", run: "OpenRun", round_number: int, attempt: int) -> None:

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +28,25 @@ from fedward_client.cohorts.registered.pinned_snapshots import (
 from fedward_client.cohorts.views.job_view import JobView, prepare_job_view
 from fedward_client.daemon.privacy_plan import PrivacyPlan, read_plan
 from fedward_client.daemon.private_rounds import promise_privacy
+from fedward_client.daemon.sealed_replies import require_sealed_answers
+from fedward_client.daemon.site_log import log_at_home, site_log_of
+from fedward_client.daemon.trusted_roster import (
+    keep_roster,
+    kept_roster,
+    roster_of_accepted_run,
+    trusted_roster,
+    without_removed,
+)
+from fedward_client.jobs.job_gate import (
+    cohort_for,
+    note_acceptance,
+    require_not_ended,
+    require_wanted,
+)
 from fedward_client.site_home import SiteHome
-from fedward_client.site_policy import read_policy, require_evaluation_allowed
+from fedward_client.site_settings import SiteSettings as SiteSettings
 from fedward_common.atomic_files import full_disk_named, write_all, write_atomically
+from fedward_common.consortium.roster import Roster
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.errors import (
     CohortError,
@@ -42,6 +58,7 @@ from fedward_common.errors import (
 from fedward_common.identities import ConsortiumId, SiteId, parse_site_id
 from fedward_common.job.job_file import Job
 from fedward_common.models.parameter_spec import ParameterSpec
+from fedward_common.secagg.layout import ContributionLayout
 from fedward_common.settings import from_table, read_toml
 from fedward_common.wire.manifest import Manifest, decode_manifest, hash_of_manifest
 
@@ -54,25 +71,6 @@ if TYPE_CHECKING:
 _MANIFEST = "manifest.cbor"
 _VIEW = "view"
 _SNAPSHOTS = "snapshots.json"
-
-
-@dataclass(frozen=True)
-class SiteSettings:
-    """`site.toml`: who this site is and which cohort it offers.
-
-    Args:
-        site: Its name.
-        consortium: Of the consortium.
-        cohort: Registered in `cohorts/NAME/`, or listed in `cohorts/NAME.toml`.
-        cache_quota_gigabytes: Decoded images and job views together take no more.
-        simulated: A simulation made this home: noise comes from the run's seed and protects nobody.
-    """
-
-    site: str
-    consortium: str
-    cohort: str
-    cache_quota_gigabytes: float = 200.0
-    simulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,12 +88,14 @@ class OpenRun:
 
     manifest: Manifest
     manifest_sha256: str
+    roster: Roster
     job: Job
     folder: Path
     sources: Sequence[SourceSettings]
     view: JobView
     network: "Network"
     noted_splits: set[str] = field(default_factory=set, repr=False)
+    layouts: dict[object, ContributionLayout] = field(default_factory=dict, repr=False)
     _unwritten: list[dict[str, Any]] = field(default_factory=list, repr=False)
     _written_at: float = float("-inf")
 
@@ -150,7 +150,11 @@ class OpenRun:
 
 @dataclass
 class OpenSite:
-    """One site's home with its settings and keys."""
+    """One site's home with its settings and keys.
+
+    Attributes:
+        utc_seconds: Gives seconds since 1970, for the time in which certificates count.
+    """
 
     home: SiteHome
     site_id: SiteId
@@ -160,18 +164,22 @@ class OpenSite:
     coordinator_key: VerifyingKey
     is_simulated: bool = False
     runs: dict[str, OpenRun] = field(default_factory=dict)
+    utc_seconds: Callable[[], float] = time.time
 
-    def accept(self, manifest_bytes: bytes, run: str) -> OpenRun:
+    def accept(self, manifest_bytes: bytes, roster_bytes: bytes, run: str) -> OpenRun:
         """Check a manifest and everything it needs here, and store it.
 
         Args:
             manifest_bytes: The manifest's canonical encoding.
+            roster_bytes: The signed roster that it names.
             run: The run that the message was sent for.
 
         Raises:
-            UnverifiedMessageError: It is of another consortium or run, or not the one accepted.
+            UnverifiedMessageError: It is of another consortium or run, or not the one accepted, or
+                its roster is not to be believed.
             CohortError: The cohort cannot be used for this job.
             PrivacyError: The site's policy or its patients' budget does not allow it.
+            FedwardError: It waits for a person, or one refused it (`job_gate`).
             WeightsMismatchError: The network built here is not the one the manifest names.
         """
         manifest = decode_manifest(manifest_bytes)
@@ -181,7 +189,15 @@ class OpenSite:
         stored = folder / _MANIFEST
         if stored.exists() and stored.read_bytes() != manifest_bytes:
             raise UnverifiedMessageError("this run was accepted with another manifest")
-        opened = self._without_withdrawn(self._open(manifest, manifest_bytes, folder))
+        believed = roster_of_accepted_run if stored.exists() else trusted_roster
+        roster = believed(self, manifest, roster_bytes)
+        require_not_ended(self.home, manifest.run)
+        if not stored.exists():
+            require_wanted(self, manifest, manifest_bytes, roster_bytes)
+            require_sealed_answers(self, manifest)
+        offering = self._offering(cohort_for(self, manifest.run))
+        opened = offering._open(manifest, manifest_bytes, roster, folder)
+        opened = self._without_withdrawn(opened)
         trains = self.site_id in manifest.training_sites
         if trains and not opened.view.num_patients("train"):
             raise CohortError(
@@ -189,9 +205,9 @@ class OpenSite:
             )
         if not stored.exists():
             if trains:
-                promise_privacy(self, opened)
-            else:
-                require_evaluation_allowed(read_policy(self.home))
+                promise_privacy(offering, opened)
+            keep_roster(folder, roster_bytes)
+            note_acceptance(self, manifest.run)
             write_atomically(stored, manifest_bytes)
         self.runs[manifest.run] = opened
         return opened
@@ -200,7 +216,8 @@ class OpenSite:
         """Give a run that was accepted before, by this process or another.
 
         Raises:
-            UnverifiedMessageError: It was not, or with another manifest.
+            UnverifiedMessageError: It was not, or with another manifest, or its roster is out of
+                date by now, or this site is gone from a newer one.
         """
         if run not in self.runs:
             stored = self.home.run_folder(run) / _MANIFEST
@@ -208,12 +225,20 @@ class OpenSite:
                 raise UnverifiedMessageError("this run was never accepted", code="UNKNOWN_RUN")
             manifest_bytes = stored.read_bytes()
             manifest = decode_manifest(manifest_bytes)
-            self.runs[run] = self._open(manifest, manifest_bytes, stored.parent)
+            roster = roster_of_accepted_run(self, manifest, kept_roster(stored.parent))
+            offering = self._offering(cohort_for(self, run))
+            self.runs[run] = offering._open(manifest, manifest_bytes, roster, stored.parent)
         found = self.runs[run]
         if found.manifest_sha256 != manifest_sha256:
             raise UnverifiedMessageError("the message names another manifest")
-        self.runs[run] = self._without_withdrawn(found)
+        found = self._without_withdrawn(found)
+        roster = without_removed(self, found.roster)
+        self.runs[run] = found if roster is found.roster else replace(found, roster=roster)
         return self.runs[run]
+
+    def _offering(self, cohort: str) -> "OpenSite":
+        """Give this site with the cohort that a run may use; runs and all else are the same."""
+        return self if cohort == self.cohort else replace(self, cohort=cohort)
 
     def _without_withdrawn(self, run: OpenRun) -> OpenRun:
         """Give the run as it is for the patients who are not excluded now."""
@@ -224,7 +249,9 @@ class OpenSite:
             return run
         return replace(run, view=run.view.without(withdrawn))
 
-    def _open(self, manifest: Manifest, manifest_bytes: bytes, folder: Path) -> OpenRun:
+    def _open(
+        self, manifest: Manifest, manifest_bytes: bytes, roster: Roster, folder: Path
+    ) -> OpenRun:
         digest = hash_of_manifest(manifest_bytes)
         known = self.runs.get(manifest.run)
         if known is not None and known.manifest_sha256 == digest:
@@ -241,7 +268,7 @@ class OpenSite:
         else:
             write_pins(folder / _SNAPSHOTS, sources)
             write_atomically(folder / _VIEW, view.folder.name.encode())
-        return OpenRun(manifest, digest, job, folder, sources, view, network)
+        return OpenRun(manifest, digest, roster, job, folder, sources, view, network)
 
     def _data(self, job: Job, pins: Path | None) -> tuple[tuple[SourceSettings, ...], JobView]:
         """Open the cohort's view; with `pins`, of the snapshots that a run was accepted with."""
@@ -279,7 +306,7 @@ class OpenSite:
     @property
     def log(self) -> logging.Logger:
         """The site's own log, in its home."""
-        return _logger_of(self.home)
+        return site_log_of(self.home)
 
 
 def _require_same(file: Path, fingerprint: str) -> None:
@@ -331,22 +358,8 @@ def open_site(folder: Path) -> OpenSite:
     return _sites[folder]
 
 
-def _logger_of(home: SiteHome) -> logging.Logger:
-    # By the whole path: in one process several homes may belong to sites of one name.
-    return logging.getLogger(f"fedward.site.{str(home.folder).replace('.', '_')}")
-
-
-def _log_at_home(home: SiteHome) -> None:
-    """Let this site's refusals be read in its home; lines carry codes and places, no messages."""
-    handler = logging.FileHandler(home.folder / "site.log", delay=True, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    site_log = _logger_of(home)
-    site_log.propagate = False
-    site_log.addHandler(handler)
-
-
 def _read_site(home: SiteHome) -> OpenSite:
-    _log_at_home(home)
+    log_at_home(home)
     settings = from_table(SiteSettings, read_toml(home.settings_file))
     try:
         key = SigningKey.from_raw(bytes.fromhex((home.trust / "site.key").read_text()))

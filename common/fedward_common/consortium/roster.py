@@ -51,10 +51,6 @@ class RosterEntry:
     role: Role
     key: VerifyingKey
 
-    def is_same_as(self, other: "RosterEntry") -> bool:
-        """Say whether two entries have the same content."""
-        return _content(self) == _content(other)
-
 
 @dataclass(frozen=True)
 class Roster:
@@ -64,6 +60,7 @@ class Roster:
         sha256: Of the signed bytes, in hex; manifests name it.
         max_age_seconds: After `issued_at_seconds` nobody believes it any longer than this.
         entries: Sorted by site; the coordinator is one of them.
+        removed: Sites that this version named, and that a newer one no longer has.
     """
 
     consortium: str
@@ -72,6 +69,7 @@ class Roster:
     issued_at_seconds: int
     max_age_seconds: int
     entries: tuple[RosterEntry, ...]
+    removed: frozenset[SiteId] = frozenset()
 
     def entry_of(self, site: str) -> RosterEntry:
         """Give a member's entry.
@@ -92,6 +90,11 @@ class Roster:
     def sites(self) -> tuple[SiteId, ...]:
         """The hospitals, without the coordinator."""
         return tuple(entry.site for entry in self.entries if entry.role == "site")
+
+    @property
+    def num_sites_named(self) -> int:
+        """Hospitals of this version, whoever is gone since: what a run reckons with to its end."""
+        return len(self.sites) + len(self.removed)
 
     @functools.cached_property
     def keys_of_sites(self) -> Mapping[SiteId, VerifyingKey]:
@@ -224,8 +227,8 @@ def require_newer_only_removes(old: Roster, new: Roster) -> None:
             "the roster is of another consortium", code="ROSTER_CONSORTIUM"
         )
     require_not_older(new, version=old.version, sha256=old.sha256)
-    known = {_content(entry) for entry in old.entries}
-    others = [entry.site for entry in new.entries if _content(entry) not in known]
+    known = set(old.entries)
+    others = [entry.site for entry in new.entries if entry not in known]
     if others:
         raise UnverifiedMessageError(
             f"roster version {new.version} adds or changes {', '.join(others)} during a run",
@@ -252,10 +255,6 @@ def require_not_older(roster: Roster, *, version: int, sha256: str) -> None:
             hint="ask the consortium's office: it must sign each version once",
             code="ROSTER_FORKED",
         )
-
-
-def _content(entry: RosterEntry) -> tuple[str, str, str, bytes]:
-    return entry.site, entry.organisation, entry.role, entry.key.raw
 
 
 def _verify_head(body: _Body, consortium: str, now_seconds: float) -> None:

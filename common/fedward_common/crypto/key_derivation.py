@@ -35,10 +35,10 @@ def derive_key(secret: SecretBytes, *, label: str, context: bytes) -> SecretByte
     return SecretBytes(_expand(secret.reveal(), framed(label, context), KEY_BYTES))
 
 
-def framed(label: str, context: bytes) -> bytes:
-    """Join label and context: the label's length as 2 big-endian bytes, the label, the context."""
+def framed(label: str, content: bytes) -> bytes:
+    """Join label and content: the label's length as 2 big-endian bytes, the label, the content."""
     name = label.encode()
-    return len(name).to_bytes(2, "big") + name + context
+    return len(name).to_bytes(2, "big") + name + content
 
 
 def _expand(secret: bytes, info: bytes, num_bytes: int) -> bytes:

@@ -7,6 +7,7 @@ this to the application for plain Ed25519). Private keys show nothing in `repr`.
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from fedward_common.crypto.key_derivation import framed
 from fedward_common.errors import ConfigurationError, UnverifiedMessageError
 
 
@@ -23,6 +24,13 @@ class VerifyingKey:
     def __repr__(self) -> str:
         return f"VerifyingKey({self.raw.hex()[:16]}...)"
 
+    # Public bytes: nobody learns anything from how long it takes to compare them.
+    def __eq__(self, other: object) -> bool:
+        return self.raw == other.raw if isinstance(other, VerifyingKey) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
     def verify(self, signature: bytes, message: bytes, *, context: str) -> None:
         """Check a signature.
 
@@ -30,7 +38,7 @@ class VerifyingKey:
             UnverifiedMessageError: It was not made by this key over these bytes in this context.
         """
         try:
-            self._key.verify(signature, _framed(context, message))
+            self._key.verify(signature, framed(context, message))
         except InvalidSignature as error:
             raise UnverifiedMessageError(f"signature does not fit ({context})") from error
 
@@ -71,9 +79,4 @@ class SigningKey:
 
     def sign(self, message: bytes, *, context: str) -> bytes:
         """Sign `message` for one purpose; 64 bytes."""
-        return self._key.sign(_framed(context, message))
-
-
-def _framed(context: str, message: bytes) -> bytes:
-    name = context.encode()
-    return len(name).to_bytes(2, "big") + name + message
+        return self._key.sign(framed(context, message))

@@ -7,16 +7,13 @@ roster and codec. A site compares field by field, so that a refusal names what d
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from fedward_common.errors import ConfigurationError
 from fedward_common.wire.canonical_cbor import encode_canonically
-
-SUITE = "S1"
-
-Purpose = Literal["train", "validation", "test"]
+from fedward_common.wire.messages import SecurePurpose
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _MAX_NAME = 128
@@ -35,14 +32,14 @@ class RoundBinding:
         manifest_sha256: Of the run's manifest, in hex; likewise the other hashes.
         roster_version: From 1.
         roster_sha256: Of the roster.
-        weights_sha256: Of the global weights that were trained or evaluated.
+        weights_sha256: By `weights_sha256_of`.
         codec_sha256: Over the descriptors of words and lane.
         suite: Of cryptographic primitives; fixed in the manifest and never negotiated.
     """
 
     consortium: str
     run: str
-    purpose: Purpose
+    purpose: SecurePurpose
     round: int
     attempt: int
     manifest_sha256: str
@@ -71,6 +68,11 @@ class RoundBinding:
     def to_plain(self) -> dict[str, str | int]:
         """Give the fields by name."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def weights_sha256_of(arrays_sha256: Mapping[str, str]) -> str:
+    """Give the one hash of all arrays of a request: the weights and whatever came beside them."""
+    return hashlib.sha256(encode_canonically(dict(arrays_sha256))).hexdigest()
 
 
 def _unusable(name: str, needed: str) -> ConfigurationError:

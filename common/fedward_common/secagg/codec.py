@@ -216,11 +216,6 @@ class VectorCodec:
             decoded[section.name] = vector
         return decoded
 
-    def decode_integers(self, total: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """Give the whole numbers of a sum, shape (length,): what `decode` multiplies by steps."""
-        self._require_total(total)
-        return self._centred(total).astype(np.int64)
-
     def _checked(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
         """Check every vector before any is encoded; give the largest size of a value in each."""
         if set(values) != {section.name for section in self.sections}:
@@ -337,7 +332,9 @@ class RingCodec:
             )
         if self.packed_bytes == 8:
             return unsigned << np.uint64(self._unused_bits)
-        return unsigned.astype(np.uint32) << np.uint32(self._unused_bits)
+        words = unsigned.astype(np.uint32)
+        words <<= np.uint32(self._unused_bits)
+        return words
 
     def sum_of(self, total: Words) -> NDArray[np.uint64]:
         """Turn the unmasked sum of words into the sum of the shares.

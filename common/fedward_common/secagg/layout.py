@@ -9,19 +9,15 @@ evaluation where one is due.
 """
 
 import hashlib
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedward_common.errors import MalformedMessageError
 from fedward_common.evaluation.sums import empty_sums
 from fedward_common.job.job_file import Job, TaskSection
 from fedward_common.privacy.joint_constants import joint_constants_of
 from fedward_common.secagg.codec import RingCodec, Section, VectorCodec
 from fedward_common.secagg.lane import LaneField, LaneLayout
-from fedward_common.secagg.thresholds import threshold_of
+from fedward_common.secagg.thresholds import sites_of_share, threshold_of
 from fedward_common.wire import messages
-from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
 from fedward_common.wire.contribution import contribution_vectors
 
 WEIGHT = "weight"
@@ -60,28 +56,6 @@ class ContributionLayout:
         return hashlib.sha256(framed).hexdigest()
 
 
-def weights_sha256_of(arrays_sha256: Mapping[str, str]) -> str:
-    """Give the one hash of all arrays of a request: the weights and whatever came beside them."""
-    return hashlib.sha256(encode_canonically(dict(arrays_sha256))).hexdigest()
-
-
-def encode_abandonments(signed: Sequence[bytes]) -> bytes:
-    """Give the abandonments of one attempt as one message."""
-    return encode_canonically(list(signed))
-
-
-def decode_abandonments(unverified: bytes) -> list[bytes]:
-    """Take them apart; whether they hold is the next attempt's to check.
-
-    Raises:
-        MalformedMessageError: It is no list of byte strings.
-    """
-    signed = decode_canonically(unverified)
-    if not isinstance(signed, list) or not all(isinstance(item, bytes) for item in signed):
-        raise MalformedMessageError("abandonments are a list of byte strings")
-    return signed
-
-
 def fewest_ready_sites(job: Job, purpose: messages.SecurePurpose, num_trainers: int) -> int:
     """Give how many sites must be READY before any of them shares; both sides ask for it.
 
@@ -94,8 +68,7 @@ def fewest_ready_sites(job: Job, purpose: messages.SecurePurpose, num_trainers: 
         purpose: What the sum is for.
         num_trainers: Training sites of the manifest.
     """
-    # 0.55 of 20 is a little more than 11 in floating point.
-    share = math.ceil(job.quorum.minimum_share * num_trainers - 1e-9)
+    share = sites_of_share(job.quorum.minimum_share, num_trainers)
     fewest = max(job.secure_aggregation.minimum_sites, share)
     if purpose == "train" and job.privacy.mechanism == "joint":
         needed = threshold_of(num_trainers)

@@ -8,6 +8,7 @@ round of 100 sites carries ten thousand of them.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -259,6 +260,23 @@ def decode(kind: type[M], unverified: bytes) -> M:
     if kind in _RELAYED:
         return _decode_relayed(kind, unverified)  # type: ignore[no-any-return, arg-type]
     return _decode(kind, unverified)
+
+
+def encode_abandonments(signed: Sequence[bytes]) -> bytes:
+    """Give encoded `Signed` abandonments of one attempt as one message."""
+    return encode_canonically(list(signed))
+
+
+def decode_abandonments(unverified: bytes) -> list[bytes]:
+    """Take them apart; whether they hold, `verify_abandonment` says of each.
+
+    Raises:
+        MalformedMessageError: It is no list of byte strings.
+    """
+    signed = decode_canonically(unverified)
+    if not isinstance(signed, list) or not all(isinstance(item, bytes) for item in signed):
+        raise MalformedMessageError("abandonments are a list of byte strings")
+    return signed
 
 
 def _decode(kind: type[M], unverified: bytes) -> M:

@@ -10,10 +10,11 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from fedward_common.consortium.roster import Roster
+from fedward_common.crypto.suite import SUITE
 from fedward_common.errors import AggregationRefusedError
 from fedward_common.identities import SiteId
 from fedward_common.secagg import refusal_codes as codes
-from fedward_common.secagg.binding import SUITE, RoundBinding
+from fedward_common.secagg.binding import RoundBinding
 from fedward_common.secagg.thresholds import sites_one_organisation_may_hold, threshold_of
 
 # Nobody's vector is hidden in a sum of one.

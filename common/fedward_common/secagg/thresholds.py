@@ -6,6 +6,8 @@ work with the coordinator. Nobody is told a threshold, so nobody can lower one.
 Source: Bonawitz et al. 2017, eprint 2017/281, section 6.2, for adversaries that deviate.
 """
 
+import math
+
 from fedward_common.errors import AggregationRefusedError
 from fedward_common.secagg import refusal_codes
 
@@ -65,6 +67,14 @@ def sites_one_organisation_may_hold(num_sites: int) -> int:
     coordinator.
     """
     return max(1, largest_coalition(num_sites))
+
+
+def sites_of_share(share: float, num_sites: int) -> int:
+    """Give the fewest of `num_sites` that are at least a share of them, 0 to 1.
+
+    A billionth of a site is let off: 0.55 of 20 is a little more than 11 in floating point.
+    """
+    return math.ceil(share * num_sites - 1e-9)
 
 
 def _require_a_site(num_sites: int) -> None:

@@ -8,13 +8,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from fedward_common.crypto.suite import SUITE
 from fedward_common.errors import ConfigurationError, MalformedMessageError
 from fedward_common.job.job_file import Job, job_from_table, table_of_job
 from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
 from fedward_common.wire.messages import PROTOCOL_VERSION, plain_dataclass
-
-# X25519 with ML-KEM-768, HKDF-SHA256, AES-256-CTR and -GCM, Ed25519.
-SUITE = "S1"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The messages, one frozen dataclass each.
 
-What each asks and answers stands in the design's table of a round. Vectors travel beside a message
-as named arrays; the message and the arrays are bound together by the envelope. An answer says only
-what the coordinator may know: an error's code, never its text.
+ARCHITECTURE.md has what each asks and answers in a run, docs/SECURE_AGGREGATION.md the steps of a
+masked sum. Vectors travel beside a message as named arrays; the message and the arrays are bound
+together by the envelope. An answer says only what the coordinator may know: an error's code, never
+its text.
 """
 
 import dataclasses

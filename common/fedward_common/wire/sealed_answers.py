@@ -67,7 +67,7 @@ def seal_arrays(
         for name, array in sorted(arrays.items())
     ]
     head = encode_canonically({"arrays": contents})
-    parts = [little_endian(array).tobytes() for _, array in sorted(arrays.items())]
+    parts = [little_endian(array).data for _, array in sorted(arrays.items())]
     plaintext = b"".join((len(head).to_bytes(_LENGTH_BYTES, "big"), head, *parts))
     box = seal_to(public, plaintext, associated=bound_to.associated(), entropy=entropy, kem=kem)
     return {SEALED: np.frombuffer(box, dtype=np.uint8)}

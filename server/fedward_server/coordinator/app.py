@@ -4,6 +4,7 @@
 else of Flower's run configuration is read, since nobody signs it.
 """
 
+import time
 from pathlib import Path
 
 from flwr.app import Context
@@ -23,11 +24,12 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run, or go on with, the run in `run-folder`."""
     folder = Path(str(context.run_config["run-folder"]))
-    setup = read_run_setup(folder, Path(str(context.run_config["key-file"])))
+    key_file = Path(str(context.run_config["key-file"]))
+    setup = read_run_setup(folder, key_file, now_seconds=time.time())
     journal = FileRunJournal(folder)
     clock = SystemClock()
     try:
-        exchange = Exchange(grid, setup.key, setup.roster, clock)
+        exchange = Exchange(grid, setup.key, setup.roster.keys_of_sites, clock, setup.answer_key)
         RoundLoop(setup, exchange, journal, current_observer(), clock).run()
     finally:
         journal.close()

@@ -7,12 +7,13 @@ the next is pulled, so the coordinator never holds more than one. Whatever is wr
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, Message
 from flwr.serverapp import Grid
 
 from fedward_common.clock import Clock
+from fedward_common.crypto.key_agreement import HybridPrivateKey
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.errors import FedwardError, MalformedMessageError, UnverifiedMessageError
 from fedward_common.identities import COORDINATOR, SiteId
@@ -20,19 +21,25 @@ from fedward_common.wire import messages
 from fedward_common.wire.envelope import (
     Arrays,
     Envelope,
-    Header,
     Subject,
     sign_envelope,
     verify_envelope,
     verify_subject,
 )
 from fedward_common.wire.flower_records import envelope_of, records_of
+from fedward_common.wire.header import Header
+from fedward_common.wire.sealed_answers import SealedFor, open_arrays
 
 LATE = "LATE"
 NODE_UNAVAILABLE = "NODE_UNAVAILABLE"
 UNEXPECTED_ANSWER = "UNEXPECTED_ANSWER"
 
+# With these a site says that a person there has not decided yet, or will let it work again.
+_NOT_YET = frozenset({"WAITING_FOR_APPROVAL", "ROSTER_NOT_ACCEPTED", "SITE_PAUSED"})
+
 _POLL_SECONDS = 0.2
+_ASK_AGAIN_SECONDS = 5.0
+_SEALED_REPLIES = (messages.TrainReply, messages.EvaluateReply)
 # A code goes into the journal and the report, so a peer's text never does.
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,59}")
 
@@ -71,6 +78,18 @@ class _Sent:
     envelope_sha256: str
 
 
+@dataclass
+class _Search:
+    """Who was asked for and who answered, until all have or the deadline is over."""
+
+    ends: float
+    asked: set[int] = field(default_factory=set)
+    waiting: dict[int, _Sent] = field(default_factory=dict)
+    found: dict[SiteId, Answer | Failure] = field(default_factory=dict)
+    not_yet: dict[SiteId, Failure] = field(default_factory=dict)
+    ask_again_at: dict[int, float] = field(default_factory=dict)
+
+
 class Exchange:
     """Signs, sends, waits and verifies for one run.
 
@@ -79,49 +98,104 @@ class Exchange:
         key: The coordinator's signing key.
         roster: Each site's public key; who is not in it cannot answer.
         clock: Deadlines are counted on it.
+        answer_key: Opens the vectors of answers; None where they come as they are.
     """
 
     def __init__(
-        self, grid: Grid, key: SigningKey, roster: Mapping[SiteId, VerifyingKey], clock: Clock
+        self,
+        grid: Grid,
+        key: SigningKey,
+        roster: Mapping[SiteId, VerifyingKey],
+        clock: Clock,
+        answer_key: HybridPrivateKey | None = None,
     ) -> None:
         self._grid = grid
         self._key = key
         self._roster = roster
         self._clock = clock
+        self._answer_key = answer_key
         self._nodes: dict[SiteId, int] = {}
         self._poll_seconds = float(getattr(grid, "poll_seconds", _POLL_SECONDS))
 
     def find_sites(self, question: Question, deadline_seconds: float) -> list[Answer | Failure]:
         """Ask every node, and learn from the signed answers which site sits where.
 
-        A site of the roster that no node answered for is `NODE_UNAVAILABLE`.
+        Nodes connect one after the other, and again after a restart: whoever comes is asked as it
+        comes, until every site of the roster has answered or the deadline is over. A site where a
+        person has yet to decide is asked again. A site that no node answered for by then is
+        `NODE_UNAVAILABLE`.
         """
-        nodes = sorted(self._grid.get_node_ids())
         encoded = messages.encode_message(question.message)
-        sent = [self._push(question, encoded, node, recipient="") for node in nodes]
-        ends = self._clock.now_seconds() + deadline_seconds
-        found: dict[SiteId, Answer | Failure] = {}
-        for node, item in zip(nodes, sent, strict=True):
-            outcome = self._await(item, question, ends, None)
-            if outcome is None or (isinstance(outcome, Failure) and not outcome.site):
-                continue
-            if outcome.site in found:
-                outcome = Failure(outcome.site, "SITE_ANSWERED_TWICE")
-            found[outcome.site] = outcome
-            self._nodes[outcome.site] = node
+        search = _Search(self._clock.now_seconds() + deadline_seconds)
+        while True:
+            self._forget_those_to_ask_again(search)
+            for node in sorted(set(self._grid.get_node_ids()) - search.asked):
+                search.asked.add(node)
+                search.waiting[node] = self._push(question, encoded, node, recipient="")
+            for node in sorted(search.waiting):
+                outcome = self._answer_of(search.waiting[node], question, None)
+                if outcome is not None:
+                    del search.waiting[node]
+                    self._take(outcome, node, search)
+            if self._is_found(search.found, search.waiting):
+                break
+            if self._clock.now_seconds() >= search.ends:
+                break
+            if self._poll_seconds:
+                self._clock.sleep(self._poll_seconds)
         for site in self._roster:
-            found.setdefault(site, Failure(site, NODE_UNAVAILABLE))
-        return [found[site] for site in sorted(found)]
+            unanswered = search.not_yet.get(site, Failure(site, NODE_UNAVAILABLE))
+            search.found.setdefault(site, unanswered)
+        return [search.found[site] for site in sorted(search.found)]
+
+    def _forget_those_to_ask_again(self, search: _Search) -> None:
+        now = self._clock.now_seconds()
+        for node in [node for node, at in search.ask_again_at.items() if now >= at]:
+            del search.ask_again_at[node]
+            search.asked.discard(node)
+
+    def _take(self, outcome: Answer | Failure, node: int, search: _Search) -> None:
+        if not outcome.site:
+            if isinstance(outcome, Failure) and outcome.code == NODE_UNAVAILABLE:
+                search.asked.discard(node)  # it may come back
+            return
+        is_known = outcome.site in search.found or not self._poll_seconds
+        if isinstance(outcome, Failure) and outcome.code in _NOT_YET and not is_known:
+            search.not_yet[outcome.site] = outcome
+            search.ask_again_at[node] = self._clock.now_seconds() + _ASK_AGAIN_SECONDS
+            return
+        if outcome.site in search.found:
+            outcome = Failure(outcome.site, "SITE_ANSWERED_TWICE")
+        search.found[outcome.site] = outcome
+        self._nodes[outcome.site] = node
+
+    def _is_found(self, found: Mapping[SiteId, object], waiting: Mapping[int, object]) -> bool:
+        """Whether nobody is left to wait for."""
+        if self._poll_seconds:
+            return found.keys() >= self._roster.keys()
+        # A Grid that waits by itself is a simulated one: all its nodes are there from the start.
+        return not waiting
 
     def ask(
         self, question: Question, sites: list[SiteId], deadline_seconds: float
     ) -> Iterator[Answer | Failure]:
         """Ask these sites and give each one's answer or failure, in the order of `sites`."""
-        there = [site for site in sites if site in self._nodes]
-        encoded = messages.encode_message(question.message)
-        sent = {s: self._push(question, encoded, self._nodes[s], recipient=s) for s in there}
+        return self.ask_each(dict.fromkeys(sites, question), deadline_seconds)
+
+    def ask_each(
+        self, questions: Mapping[SiteId, Question], deadline_seconds: float
+    ) -> Iterator[Answer | Failure]:
+        """Ask each site its own question; answers and failures come in the order of `questions`."""
+        sent = {}
+        last: Question | None = None
+        for site, question in questions.items():
+            if site not in self._nodes:
+                continue
+            if question is not last:
+                encoded, last = messages.encode_message(question.message), question
+            sent[site] = self._push(question, encoded, self._nodes[site], recipient=site)
         ends = self._clock.now_seconds() + deadline_seconds
-        for site in sites:
+        for site, question in questions.items():
             if site not in sent:  # no node answered for it when the run went on
                 yield Failure(site, NODE_UNAVAILABLE)
                 continue
@@ -154,13 +228,22 @@ class Exchange:
         self, sent: _Sent, question: Question, ends: float, site: SiteId | None
     ) -> Answer | Failure | None:
         while True:
-            replies = list(self._grid.pull_messages([sent.message_id]))
-            if replies:
-                return self._verified(replies[0], sent, question, site)
+            outcome = self._answer_of(sent, question, site)
+            if outcome is not None:
+                return outcome
             if self._clock.now_seconds() >= ends:
                 return None
             if self._poll_seconds:
                 self._clock.sleep(self._poll_seconds)
+
+    def _answer_of(
+        self, sent: _Sent, question: Question, site: SiteId | None
+    ) -> Answer | Failure | None:
+        """Give what came for a message; None where nothing has."""
+        if not sent.message_id:  # the link no longer knows the node
+            return Failure(site or SiteId(""), NODE_UNAVAILABLE)
+        replies = list(self._grid.pull_messages([sent.message_id]))
+        return self._verified(replies[0], sent, question, site) if replies else None
 
     def _verified(
         self, reply: Message, sent: _Sent, question: Question, site: SiteId | None
@@ -199,4 +282,7 @@ class Exchange:
             if not _CODE.fullmatch(message.code):
                 raise MalformedMessageError("a refusal's code is capital letters and '_'")
             return Failure(claimed, message.code)
+        if self._answer_key is not None and isinstance(message, _SEALED_REPLIES):
+            bound_to = SealedFor(sent.envelope_sha256, claimed)
+            arrays = open_arrays(arrays, self._answer_key, bound_to)
         return Answer(claimed, message, arrays)

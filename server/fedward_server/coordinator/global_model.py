@@ -6,6 +6,8 @@ job asks for it, the moving average. Updates are added in the order they are giv
 takes sites in the order of their names, so a result does not depend on who was faster.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +56,7 @@ class GlobalModel:
         Raises:
             UnusableUpdateError: A value is NaN, infinite or beyond 1e6; nothing was added.
         """
+        update = update.view(np.ndarray)  # numpy asks a subclass at each step what it overrides
         # A NaN anywhere is the least and the greatest, and compares as neither.
         if not (update.min() >= -MAX_CHANGE and update.max() <= MAX_CHANGE):
             raise UnusableUpdateError("an update holds NaN, infinity or a value beyond 1e6")
@@ -63,6 +66,32 @@ class GlobalModel:
             np.multiply(update[block], np.float32(weight), out=part)
             self._sum[block] += part
         self._total_weight += weight
+
+    def take_sum(
+        self,
+        weighted_sum: NDArray[np.float32],
+        total_weight: float,
+        *,
+        mean_norm_limit: float = 0.0,
+    ) -> None:
+        """Take the sum of all weighted updates, where it comes as one.
+
+        Args:
+            weighted_sum: Shape (num_parameters,).
+            total_weight: Sum of the weights in it.
+            mean_norm_limit: L2 norm that the mean update may have; 0 takes any.
+
+        Raises:
+            UnusableUpdateError: A value is NaN, infinite or beyond 1e6 a unit of weight; or, with
+                code `MEAN_NORM_TOO_LARGE`, the mean is too long. Nothing was taken.
+        """
+        if mean_norm_limit:
+            _require_norm(weighted_sum, mean_norm_limit * total_weight)
+        most = MAX_CHANGE * np.float32(total_weight)
+        if not (weighted_sum.min() >= -most and weighted_sum.max() <= most):
+            raise UnusableUpdateError("a sum holds NaN, infinity or a value beyond 1e6")
+        self._sum[:] = weighted_sum
+        self._total_weight = total_weight
 
     def commit_round(self) -> None:
         """Make the next global weights of the sum.
@@ -119,3 +148,17 @@ class GlobalModel:
         state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
         self.optimizer.restore(state)
         self.round = round_number
+
+
+def _require_norm(vector: NDArray[np.float32], most: float) -> None:
+    """Check an L2 norm, added up in float64 a block at a time."""
+    squares = 0.0
+    for at in range(0, vector.size, _BLOCK):
+        block = vector[at : at + _BLOCK].astype(np.float64)
+        squares += float(block @ block)
+    if not math.sqrt(squares) <= most:
+        raise UnusableUpdateError(
+            "the mean update is longer than secure_aggregation.mean_norm_limit",
+            hint="raise the limit if rounds without any fault are left out as well",
+            code="MEAN_NORM_TOO_LARGE",
+        )

@@ -58,15 +58,30 @@ class PooledSums:
                 site may have.
         """
         one = sums_from_vector(np.asarray(unverified), self.task)
-        count = one.patients if isinstance(one, SegmentationSums) else one.count
-        if count > self.max_cases_a_site:
-            raise MalformedMessageError(f"{count} cases at one site are more than can be")
+        if _num_cases(one) > self.max_cases_a_site:
+            raise MalformedMessageError(f"{_num_cases(one)} cases at one site are too many")
         return self.sums.merge(one)  # type: ignore[arg-type]  # both are of the one task
+
+    def take_total(self, sites: list[str], unverified: NDArray[Any]) -> None:
+        """Take the sums of several sites, which came as one; nothing was in the total before.
+
+        Raises:
+            MalformedMessageError: They are no sums of this task, or of too many cases.
+        """
+        one = sums_from_vector(np.asarray(unverified), self.task)
+        if _num_cases(one) > self.max_cases_a_site * len(sites):
+            raise MalformedMessageError(f"{_num_cases(one)} cases are more than can be")
+        self.sums = one
+        self.sites = list(sites)
 
     def take(self, site: str, total: Sums) -> None:
         """Take over what `with_sums` gave for a site."""
         self.sums = total
         self.sites.append(site)
+
+
+def _num_cases(sums: Sums) -> int:
+    return sums.patients if isinstance(sums, SegmentationSums) else sums.count
 
 
 def thresholds_for(selected: Mapping[str, Any], task: TaskSection) -> Thresholds:

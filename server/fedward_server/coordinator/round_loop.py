@@ -6,29 +6,27 @@ are evaluated in the exchange of round r + 1 (the last round's in an exchange of
 test split is asked once, with the weights that were best on pooled validation.
 """
 
-from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from fedward_common.clock import Clock
 from fedward_common.errors import CorruptFileError, FedwardError, QuorumError
 from fedward_common.identities import SiteId
 from fedward_common.wire import messages
-from fedward_common.wire.envelope import Subject, hash_of_array
-from fedward_common.wire.flower_records import array_record_of_buffers
 from fedward_server.coordinator.checkpoints import CheckpointStore
+from fedward_server.coordinator.collection import Asked, Collected, collection_of
+from fedward_server.coordinator.counted_rounds import last_counted_rounds
 from fedward_server.coordinator.exchange import (
     UNEXPECTED_ANSWER,
     Answer,
     Exchange,
     Failure,
-    Question,
 )
 from fedward_server.coordinator.global_model import GlobalModel
 from fedward_server.coordinator.observer import RunObserver
 from fedward_server.coordinator.pooled_evaluation import PooledSums, figures_of, thresholds_of
+from fedward_server.coordinator.questions import question_of, subject_of
 from fedward_server.coordinator.quorum import require_quorum, terms_of
+from fedward_server.coordinator.round_failures import are_for_good, told_failure, told_failures
 from fedward_server.coordinator.round_sum import round_sum_of
 from fedward_server.coordinator.run_journal import (
     RunHistory,
@@ -38,6 +36,7 @@ from fedward_server.coordinator.run_journal import (
     replay,
 )
 from fedward_server.coordinator.run_setup import RunSetup
+from fedward_server.coordinator.secure_sum import RoundLostError
 from fedward_server.coordinator.selection import is_best, should_stop
 from fedward_server.optimizers import build_server_optimizer
 
@@ -71,8 +70,10 @@ class RoundLoop:
         self._store = CheckpointStore(setup.folder)
         self.history = replay(journal.entries())
         self._seconds_before = self.history.seconds
+        self._told_clipped = False
         self._model = self._restored_model()
         self._sum = round_sum_of(setup, self._model)
+        self._collection = collection_of(setup, exchange)
 
     def run(self) -> RunHistory:
         """Do what is left of the run.
@@ -85,6 +86,11 @@ class RoundLoop:
         self._accept()
         while self._goes_on():
             self._run_round(self.history.round + 1)
+        if not any(self.history.participants):
+            raise QuorumError(
+                "every round of the run was left out, so there is no model",
+                hint="mend the sites and start anew in another --out folder",
+            )
         self._evaluate_last_round()
         self._evaluate_on_test()
         self._record("run.finished", seconds=self._seconds())
@@ -101,8 +107,10 @@ class RoundLoop:
             passed_over = self._store.restore_newest(model, self.history)
             for line in passed_over:
                 self._observer.note(f"{line}; the checkpoint before it is used")
-            if model.round < self.history.round:
+            if model.round < self.history.round and not self._job.secure_aggregation.enabled:
                 self._record("run.rewound", round=model.round, passed_over=passed_over)
+        # Masking, no site goes back to a lower round: what is lost is left out.
+        model.round = self.history.round
         return model
 
     def _record(self, kind: str, **fields: Any) -> None:
@@ -112,39 +120,19 @@ class RoundLoop:
     def _seconds(self) -> float:
         return self._seconds_before + self._clock.now_seconds() - self._started
 
-    def _subject(self, number: int = 0, attempt: int = 0, *, manifest: bool = True) -> Subject:
-        setup = self._setup
-        return Subject(
-            setup.manifest.consortium,
-            setup.manifest.run,
-            setup.manifest_sha256 if manifest else "",
-            number,
-            attempt,
-        )
-
-    def _question(
-        self,
-        flower_type: str,
-        message: messages.Message,
-        subject: Subject,
-        buffers: Mapping[str, bytes],
-    ) -> Question:
-        hashes = {n: hash_of_array(np.frombuffer(b, np.float32)) for n, b in buffers.items()}
-        record = array_record_of_buffers(buffers, hashes)
-        return Question(flower_type, subject, message, record, hashes)
-
     # -- who takes part ------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        query = messages.ManifestQuery(self._setup.manifest_bytes)
-        question = self._question("query.manifest", query, self._subject(manifest=False), {})
+        query = messages.ManifestQuery(self._setup.manifest_bytes, self._setup.roster_bytes)
+        subject = subject_of(self._setup, manifest=False)
+        question = question_of("query.manifest", query, subject, {})
         accepted: dict[str, Any] = {}
         failures: list[dict[str, Any]] = []
         outcomes = self._exchange.find_sites(question, self._job.quorum.deadline_seconds)
         for outcome in outcomes:
             terms = self._terms(outcome)
             if isinstance(terms, Failure):
-                failures.append(_failure(terms, 0, 0))
+                failures.append(told_failure(terms, 0, 0))
             else:
                 accepted[outcome.site] = terms
         # Recorded only with a quorum: else sites that are mended later could never join the run.
@@ -174,70 +162,77 @@ class RoundLoop:
         for attempt in range(first, last + 1):
             self._observer.round_begins(number, attempt)
             pooled = PooledSums.empty(self._job.task, num_sites=len(self.history.accepted))
-            participants, failures = self._train(number, attempt, pooled)
+            failures: list[Failure] = []
             try:
-                require_quorum(
-                    self._job.quorum,
-                    self.history.accepted,
-                    participants,
-                    what=f"round {number}",
-                    failures=failures,
-                )
-                self._sum.require_enough(f"round {number}")
-            except QuorumError:
+                collected = self._train(number, attempt, pooled, failures)
+            except RoundLostError as error:
+                self._drop(number, attempt, failures, error)
+                return
+            except QuorumError as error:
                 self._sum.clear()
-                self._record("round.abandoned", round=number, attempt=attempt, failures=failures)
+                if attempt == last and are_for_good(failures):
+                    self._drop(number, attempt, failures, error)
+                    return
+                told = told_failures(failures, number, attempt)
+                self._record("round.abandoned", round=number, attempt=attempt, failures=told)
                 if attempt == last:
                     raise
                 continue
-            self._commit(number, attempt, participants, failures, pooled)
+            self._commit(
+                number, attempt, collected, told_failures(failures, number, attempt), pooled
+            )
             return
 
     def _train(
-        self, number: int, attempt: int, pooled: PooledSums
-    ) -> tuple[list[str], list[dict[str, Any]]]:
+        self, number: int, attempt: int, pooled: PooledSums, failures: list[Failure]
+    ) -> Collected:
         due = self._is_due(number - 1)
-        buffers = {messages.WEIGHTS: self._model.weights}
+        buffers = {messages.WEIGHTS: self._model.weights, **self._sum.beside_weights()}
         if due and self._model.averaged is not None:
             buffers[messages.EVALUATED_WEIGHTS] = self._model.averaged
-        question = self._question(
-            "train.round", messages.TrainRound(due), self._subject(number, attempt), buffers
-        )
+        accepted = self.history.accepted
+        sites = [SiteId(s) for s, terms in accepted.items() if terms["trains"]]
+        counted = last_counted_rounds(self._job, self.history.participants, sites)
+        message = messages.TrainRound(due, counted)
+        subject = subject_of(self._setup, number, attempt)
+        question = question_of("train.round", message, subject, buffers)
         self._sum.clear()
-        participants: list[str] = []
-        failures: list[dict[str, Any]] = []
-        sites = [SiteId(s) for s, terms in self.history.accepted.items() if terms["trains"]]
-        for outcome in self._exchange.ask(question, sites, self._job.quorum.deadline_seconds):
-            failed = self._take_training(outcome, pooled if due else None)
-            if failed is None:
-                participants.append(outcome.site)
-            else:
-                failures.append(_failure(failed, number, attempt))
-        return participants, failures
 
-    def _take_training(
-        self, outcome: Answer | Failure, pooled: PooledSums | None
-    ) -> Failure | None:
-        if isinstance(outcome, Failure):
-            return outcome
-        wanted = {self._sum.contribution} | ({messages.SUMS} if pooled else set())
-        if not isinstance(outcome.message, messages.TrainReply) or set(outcome.arrays) != wanted:
-            return Failure(outcome.site, UNEXPECTED_ANSWER)
-        try:
-            total = pooled.with_sums(outcome.arrays[messages.SUMS]) if pooled else None
-            weight = self.history.accepted[outcome.site]["weight"]
-            self._sum.add(outcome.arrays[self._sum.contribution], weight)
-        except FedwardError as error:
-            return Failure(outcome.site, error.code)
-        if pooled is not None and total is not None:
-            pooled.take(outcome.site, total)
-        return None
+        def require_enough(present: list[str]) -> None:
+            told, what = told_failures(failures, number, attempt), f"round {number}"
+            require_quorum(self._job.quorum, accepted, present, what=what, failures=told)
+
+        asked = Asked(question, sites, failures)
+        collected = self._collection.train(
+            asked, accepted, self._sum, pooled if due else None, require_enough
+        )
+        self._sum.require_enough(f"round {number}")
+        return collected
+
+    def _drop(self, number: int, attempt: int, failures: list[Failure], error: QuorumError) -> None:
+        """Leave a round out: its sum is lost, and no site repeats it. The weights stay.
+
+        Raises:
+            RoundLostError: So many in a row were lost that the next one would be as well.
+        """
+        self._sum.clear()
+        told = told_failures(failures, number, attempt)
+        self._record("round.dropped", round=number, attempt=attempt, failures=told)
+        self._collection.committed()
+        self._model.round = number
+        self._observer.note(f"round {number} is left out: {error}")
+        recent = self.history.participants[-self._job.quorum.attempts :]
+        if len(recent) == self._job.quorum.attempts and not any(recent):
+            raise RoundLostError(
+                f"{len(recent)} rounds in a row were left out; the last: {error}",
+                hint="the weights are those before them; mend the sites and go on with --resume",
+            ) from error
 
     def _commit(
         self,
         number: int,
         attempt: int,
-        participants: list[str],
+        collected: Collected,
         failures: list[dict[str, Any]],
         pooled: PooledSums,
     ) -> None:
@@ -248,17 +243,31 @@ class RoundLoop:
             "round.committed",
             round=number,
             attempt=attempt,
-            participants=participants,
+            participants=collected.sites,
             failures=failures,
+            aggregation=collected.aggregation,
             file=name,
             sha256=digest,
             evaluation=evaluation,
             best=best,
             seconds=self._seconds(),
         )
+        self._collection.committed()
         self._store.prune(self.history)
-        self._observer.round_committed(number, participants, failures)
+        self._observer.round_committed(number, collected.sites, failures)
         self._tell(evaluation, best)
+        self._tell_clipped(number)
+
+    def _tell_clipped(self, number: int) -> None:
+        """Say once that updates did not fit."""
+        if self.history.values_clipped and not self._told_clipped:
+            self._told_clipped = True
+            section = self._job.secure_aggregation
+            self._observer.note(
+                f"by round {number} {self.history.values_clipped} values of updates were clipped "
+                f"to secure_aggregation.value_range = {section.value_range:g}; if they are many, "
+                "raise it"
+            )
 
     # -- evaluation ----------------------------------------------------------------------------
 
@@ -317,27 +326,35 @@ class RoundLoop:
             failures=failures,
             seconds=self._seconds(),
         )
+        self._collection.committed()
         self._tell(evaluation, best)
 
     def _evaluate(
-        self, split: str, weights: bytes, sites: list[SiteId]
+        self, split: messages.SecurePurpose, weights: bytes, sites: list[SiteId]
     ) -> tuple[PooledSums, list[dict[str, Any]]]:
-        last = self.history.round
-        final = split == "test"
-        message = messages.EvaluateWeights("test" if final else "validation")
-        question = self._question(
-            "evaluate.final" if final else "evaluate.validation",
-            message,
-            self._subject(last, 0),
-            {messages.WEIGHTS: weights},
-        )
-        pooled = PooledSums.empty(self._job.task, num_sites=len(self.history.accepted))
-        failures = []
-        for outcome in self._exchange.ask(question, sites, self._job.quorum.deadline_seconds):
-            failed = _take_sums(outcome, pooled)
-            if failed is not None:
-                failures.append(_failure(failed, last, 0))
-        return pooled, failures
+        number = self.history.round + self.history.evaluations_lost.get(split, 0)
+        first = self.history.evaluation_attempts.get(split, -1) + 1
+        kind = "evaluate.final" if split == "test" else "evaluate.validation"
+        message = messages.EvaluateWeights("test" if split == "test" else "validation")
+        last = first + self._job.quorum.attempts - 1
+        for attempt in range(first, last + 1):
+            subject = subject_of(self._setup, number, attempt)
+            question = question_of(kind, message, subject, {messages.WEIGHTS: weights})
+            pooled = PooledSums.empty(self._job.task, num_sites=len(self.history.accepted))
+            failures: list[Failure] = []
+            try:
+                self._collection.evaluate(Asked(question, sites, failures), split, pooled)
+            except RoundLostError:
+                break  # the same attempt may still come to its end
+            except QuorumError:
+                # Those of the last attempt are told by whoever asked for the evaluation.
+                told = told_failures(failures, number, attempt) if attempt < last else []
+                self._record("evaluation.abandoned", split=split, number=attempt, failures=told)
+                continue
+            break
+        if not pooled.sites and are_for_good(failures):
+            self._record("evaluation.lost", split=split)
+        return pooled, told_failures(failures, number, attempt)
 
     def _evaluate_on_test(self) -> None:
         if self.history.final is not None:
@@ -357,6 +374,7 @@ class RoundLoop:
             "sums": packed(pooled.sums.to_vector()),
         }
         self._record("evaluation.final", final=final, failures=failures, seconds=self._seconds())
+        self._collection.committed()
 
     def _selected_weights(self) -> tuple[dict[str, Any], bytes]:
         for best in reversed(self.history.bests):
@@ -368,21 +386,3 @@ class RoundLoop:
         selected = self._store.save_best(last, self._model.evaluated)
         selected |= {"round": last, "value": None, "sums": None}
         return selected, self._model.evaluated
-
-
-def _take_sums(outcome: Answer | Failure, pooled: PooledSums) -> Failure | None:
-    if isinstance(outcome, Failure):
-        return outcome
-    expected = isinstance(outcome.message, messages.EvaluateReply)
-    if not expected or set(outcome.arrays) != {messages.SUMS}:
-        return Failure(outcome.site, UNEXPECTED_ANSWER)
-    try:
-        pooled.take(outcome.site, pooled.with_sums(outcome.arrays[messages.SUMS]))
-    except FedwardError as error:
-        return Failure(outcome.site, error.code)
-    return None
-
-
-def _failure(outcome: Answer | Failure, number: int, attempt: int) -> dict[str, Any]:
-    code = outcome.code if isinstance(outcome, Failure) else UNEXPECTED_ANSWER
-    return {"round": number, "attempt": attempt, "site": outcome.site, "code": code}

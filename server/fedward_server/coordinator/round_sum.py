@@ -4,38 +4,76 @@ One sum at a time: it begins empty, belongs to one attempt, and goes with it. No
 sum before the quorum is met.
 """
 
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward_common.errors import MalformedMessageError, QuorumError, WeightsMismatchError
+from fedward_common.errors import (
+    MalformedMessageError,
+    QuorumError,
+    UnusableUpdateError,
+    WeightsMismatchError,
+)
 from fedward_common.job.job_file import Job
 from fedward_common.job.learning_rate import learning_rate_at
 from fedward_common.privacy.joint_constants import joint_constants_of
 from fedward_common.privacy.joint_mechanism import JointConstants, decode
+from fedward_common.secagg.codec import RingCodec, VectorCodec
 from fedward_common.wire import messages
-from fedward_server.coordinator.global_model import GlobalModel
+from fedward_common.wire.contribution import ContributionVector, contribution_vectors
+from fedward_common.wire.envelope import Arrays
+from fedward_server.coordinator.global_model import MAX_CHANGE, GlobalModel
 from fedward_server.coordinator.run_setup import RunSetup
+from fedward_server.optimizers import Scaffold
 
-Contribution = NDArray[np.float32] | NDArray[np.int64]
+Contribution = Arrays
+
+
+@dataclass(frozen=True)
+class MaskedTotal:
+    """What is left of masked contributions when the masks are off.
+
+    Attributes:
+        words: Sum of the ring elements.
+        codec: What they mean.
+        num_sites: Whose contributions are in it.
+        weight: Sum of the sites' weights.
+    """
+
+    words: NDArray[np.uint32] | NDArray[np.uint64]
+    codec: VectorCodec | RingCodec
+    num_sites: int
+    weight: float
 
 
 class RoundSum(Protocol):
     """The sum of one attempt at a round."""
 
     @property
-    def contribution(self) -> str:
-        """Name of the array that a site's answer has for this sum."""
+    def contribution(self) -> frozenset[str]:
+        """Names of the arrays that a site's answer has for this sum."""
+
+    def beside_weights(self) -> dict[str, bytes]:
+        """Give the float32 vectors that sites need for the round besides the weights, by name."""
 
     def clear(self) -> None:
         """Forget whatever was added."""
 
     def add(self, unverified: Contribution, weight: float) -> None:
-        """Add one site's contribution.
+        """Add one site's contribution; other arrays beside it are left alone.
 
         Raises:
             FedwardError: It cannot be one; nothing was added, and its code says why.
+        """
+
+    def take(self, total: MaskedTotal) -> None:
+        """Take all sites' contributions at once, where they come as one sum without masks.
+
+        Raises:
+            FedwardError: It cannot be one; nothing was taken.
         """
 
     def require_enough(self, what: str) -> None:
@@ -61,19 +99,34 @@ def round_sum_of(setup: RunSetup, model: GlobalModel) -> RoundSum:
         PrivacyError: The joint mechanism cannot be had with the job's numbers.
     """
     job, manifest = setup.job, setup.manifest
-    if job.privacy.mechanism != "joint":
-        return UpdateSum(model, manifest.num_parameters)
-    constants = joint_constants_of(job, len(manifest.training_sites), manifest.num_parameters)
-    return JointSum(model, job, constants)
+    num_sites, num_parameters = len(manifest.training_sites), manifest.num_parameters
+    if job.privacy.mechanism == "joint":
+        return JointSum(model, job, joint_constants_of(job, num_sites, num_parameters))
+    if isinstance(model.optimizer, Scaffold):
+        return ScaffoldSum(model, model.optimizer, job, num_sites)
+    limit = job.secure_aggregation.mean_norm_limit
+    return UpdateSum(model, contribution_vectors(job, num_parameters)[0], limit)
 
 
 class UpdateSum:
-    """The weighted mean of the sites' updates, added up in the model's own buffer."""
+    """The weighted mean of the sites' updates, added up in the model's own buffer.
 
-    contribution = messages.UPDATE
+    Args:
+        model: Takes the updates.
+        vector: The update in a contribution.
+        mean_norm_limit: L2 norm of a mean update that came as one sum; 0 takes any.
+    """
 
-    def __init__(self, model: GlobalModel, num_parameters: int) -> None:
-        self._model, self._num_parameters = model, num_parameters
+    def __init__(
+        self, model: GlobalModel, vector: ContributionVector, mean_norm_limit: float = 0.0
+    ) -> None:
+        self._model, self._vector = model, vector
+        self._mean_norm_limit = mean_norm_limit
+        self.contribution = frozenset({vector.name})
+
+    def beside_weights(self) -> dict[str, bytes]:
+        """Nothing."""
+        return {}
 
     def clear(self) -> None:
         """Forget whatever was added."""
@@ -81,8 +134,16 @@ class UpdateSum:
 
     def add(self, unverified: Contribution, weight: float) -> None:
         """Add one site's update."""
-        _require_vector(unverified, np.dtype(np.float32), self._num_parameters)
-        self._model.add(unverified.view(np.float32), weight)
+        self._model.add(_verified(unverified, self._vector), weight)
+
+    def take(self, total: MaskedTotal) -> None:
+        """Take the sum of all updates."""
+        self.take_vectors(_decoded(total), total.weight)
+
+    def take_vectors(self, sums: Mapping[str, NDArray[np.float32]], weight: float) -> None:
+        """Take the sum of all updates by its name; other vectors beside it are left alone."""
+        update = sums[self._vector.name]
+        self._model.take_sum(update, weight, mean_norm_limit=self._mean_norm_limit)
 
     def require_enough(self, what: str) -> None:
         """Any number will do; the job's quorum decides."""
@@ -90,6 +151,61 @@ class UpdateSum:
     def commit(self, round_number: int) -> None:
         """Take the mean update."""
         self._model.commit_round()
+
+
+class ScaffoldSum:
+    """Updates as ever, and the changes of the sites' control variates beside them.
+
+    The global control variate moves by the sum of the changes over the number of all training
+    sites, those who did not answer included: it stays the mean of what each site holds.
+
+    Args:
+        model: Takes the updates.
+        strategy: Holds the global control variate.
+        job: Says what a contribution has.
+        num_sites: Training sites of the run.
+    """
+
+    def __init__(self, model: GlobalModel, strategy: Scaffold, job: Job, num_sites: int) -> None:
+        update, self._change = contribution_vectors(job, strategy.control_variate.size)
+        self._updates = UpdateSum(model, update, job.secure_aggregation.mean_norm_limit)
+        self._strategy = strategy
+        self._changes = np.zeros_like(strategy.control_variate)
+        self._share = np.float32(1 / num_sites)
+        self.contribution = frozenset({update.name, self._change.name})
+
+    def beside_weights(self) -> dict[str, bytes]:
+        """The global control variate."""
+        return {messages.CONTROL_VARIATE: self._strategy.control_variate.tobytes()}
+
+    def clear(self) -> None:
+        """Forget whatever was added."""
+        self._updates.clear()
+        self._changes[:] = 0
+
+    def add(self, unverified: Contribution, weight: float) -> None:
+        """Add one site's update and change, or neither."""
+        change = _verified(unverified, self._change)
+        if not (change.min() >= -MAX_CHANGE and change.max() <= MAX_CHANGE):
+            raise UnusableUpdateError("a change holds NaN, infinity or a value beyond 1e6")
+        self._updates.add(unverified, weight)
+        self._changes += change
+
+    def take(self, total: MaskedTotal) -> None:
+        """Take the sums of all updates and of all changes."""
+        sums = _decoded(total)
+        self._updates.take_vectors(sums, total.weight)
+        self._changes[:] = sums[self._change.name]
+
+    def require_enough(self, what: str) -> None:
+        """Any number will do; the job's quorum decides."""
+
+    def commit(self, round_number: int) -> None:
+        """Take the mean update, and move the global control variate."""
+        self._updates.commit(round_number)
+        self._changes *= self._share
+        self._strategy.control_variate += self._changes
+        self._changes[:] = 0
 
 
 class JointSum:
@@ -104,13 +220,17 @@ class JointSum:
         constants: The run's.
     """
 
-    contribution = messages.SHARES
-
     def __init__(self, model: GlobalModel, job: Job, constants: JointConstants) -> None:
+        (self._vector,) = contribution_vectors(job, constants.num_parameters)
+        self.contribution = frozenset({self._vector.name})
         self._model, self._job, self._constants = model, job, constants
         self._total = np.zeros(constants.num_parameters, dtype=np.uint64)
         self._mask = np.uint64((1 << constants.ring_bits) - 1)
         self._num_sites = 0
+
+    def beside_weights(self) -> dict[str, bytes]:
+        """Nothing."""
+        return {}
 
     def clear(self) -> None:
         """Forget whatever was added."""
@@ -119,14 +239,20 @@ class JointSum:
 
     def add(self, unverified: Contribution, weight: float) -> None:
         """Add one site's share; every weight is 1."""
-        _require_vector(unverified, np.dtype(np.int64), self._constants.num_parameters)
-        share = unverified.view(np.uint64)
+        share = _verified(unverified, self._vector).view(np.uint64)
         if share.max() > self._mask:
             raise MalformedMessageError(
                 f"a share has numbers beyond the ring of {self._constants.ring_bits} bits"
             )
         self._total += share  # modulo 2**64, of which the ring's size is a divisor
         self._num_sites += 1
+
+    def take(self, total: MaskedTotal) -> None:
+        """Take the sum of all shares."""
+        if not isinstance(total.codec, RingCodec):
+            raise MalformedMessageError("the joint mechanism adds up numbers of a ring")
+        self._total = total.codec.sum_of(total.words)
+        self._num_sites = total.num_sites
 
     def require_enough(self, what: str) -> None:
         """Fewer sites than the threshold carry too little noise."""
@@ -156,11 +282,18 @@ class JointSum:
         self._model.commit_round()
 
 
-def _require_vector(
-    unverified: Contribution, dtype: "np.dtype[np.float32] | np.dtype[np.int64]", length: int
-) -> None:
-    if unverified.dtype != dtype or unverified.shape != (length,):
+def _decoded(total: MaskedTotal) -> dict[str, NDArray[np.float32]]:
+    if not isinstance(total.codec, VectorCodec) or total.words.dtype != np.uint32:
+        raise MalformedMessageError("updates are added up as 32-bit words")
+    return total.codec.decode(total.words.view(np.uint32))
+
+
+def _verified(unverified: Contribution, wanted: ContributionVector) -> NDArray[Any]:
+    """Give one vector of a contribution, if it has the declared form."""
+    vector = unverified[wanted.name]
+    if vector.dtype != np.dtype(wanted.dtype) or vector.shape != (wanted.length,):
         raise WeightsMismatchError(
-            f"a contribution of {unverified.dtype} of shape {unverified.shape}; {dtype} of shape "
-            f"({length},) is needed"
+            f"{wanted.name} of {vector.dtype} of shape {vector.shape}; {wanted.dtype} of shape "
+            f"({wanted.length},) is needed"
         )
+    return vector

@@ -67,12 +67,17 @@ class RunHistory:
 
     Attributes:
         accepted: Site to `{band_low, band_high, unit, weight, trains}`.
-        participants: One list of sites a committed round.
+        participants: One list of sites a round; empty where the round's sum was lost.
         failures: `{round, attempt, site, code}` each.
         evaluations: `{round, figures, sites}` each, pooled validation.
         bests: `{round, file, sha256, value, sums}` each time a round was better than all before.
         checkpoints: `(round, file, sha256)` of every committed round.
         attempts: Last attempt of each round that ended; no number is ever used again.
+        evaluation_attempts: The same of each split that is evaluated by itself.
+        evaluations_lost: How often the sums of a split were lost for good; a site gives them under
+            one number once.
+        aggregation: Of the last committed round whose contributions came masked; see `Collected`.
+        values_clipped: Of all rounds together, because the codec has no room for them.
     """
 
     accepted: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -82,6 +87,10 @@ class RunHistory:
     bests: list[dict[str, Any]] = field(default_factory=list)
     checkpoints: list[tuple[int, str, str]] = field(default_factory=list)
     attempts: dict[int, int] = field(default_factory=dict)
+    evaluation_attempts: dict[str, int] = field(default_factory=dict)
+    evaluations_lost: dict[str, int] = field(default_factory=dict)
+    aggregation: dict[str, int] | None = None
+    values_clipped: int = 0
     final: dict[str, Any] | None = None
     seconds: float = 0.0
     stopped_early: bool = False
@@ -89,7 +98,7 @@ class RunHistory:
 
     @property
     def round(self) -> int:
-        """Last committed round."""
+        """Last round that was committed, or left out."""
         return len(self.participants)
 
     @property
@@ -117,7 +126,6 @@ def replay(entries: Iterable[dict[str, Any]]) -> RunHistory:
 
 def apply_entry(history: RunHistory, entry: dict[str, Any]) -> None:
     """Bring `history` up to date with one more entry."""
-    kind = entry["kind"]
     history.seconds = entry.get("seconds", history.seconds)
     if "attempt" in entry:
         history.attempts[entry["round"]] = entry["attempt"]
@@ -126,19 +134,64 @@ def apply_entry(history: RunHistory, entry: dict[str, Any]) -> None:
         history.evaluations.append(entry["evaluation"])
     if entry.get("best"):
         history.bests.append(entry["best"])
-    if kind == "run.accepted":
-        history.accepted = entry["accepted"]
-    elif kind == "run.rewound":
-        history.forget_after(entry["round"])
-    elif kind == "round.committed":
-        history.participants.append(entry["participants"])
-        history.checkpoints.append((entry["round"], entry["file"], entry["sha256"]))
-    elif kind == "run.stopped-early":
-        history.stopped_early = True
-    elif kind == "evaluation.final":
-        history.final = entry["final"]
-    elif kind == "run.finished":
-        history.finished = True
+    change = _CHANGES.get(entry["kind"])
+    if change is not None:
+        change(history, entry)
+
+
+def _accepted(history: RunHistory, entry: dict[str, Any]) -> None:
+    history.accepted = entry["accepted"]
+
+
+def _rewound(history: RunHistory, entry: dict[str, Any]) -> None:
+    history.forget_after(entry["round"])
+
+
+def _committed(history: RunHistory, entry: dict[str, Any]) -> None:
+    history.participants.append(entry["participants"])
+    history.checkpoints.append((entry["round"], entry["file"], entry["sha256"]))
+    if entry.get("aggregation"):
+        history.aggregation = entry["aggregation"]
+        history.values_clipped += entry["aggregation"]["values_clipped"]
+
+
+def _dropped(history: RunHistory, entry: dict[str, Any]) -> None:
+    history.participants.append([])
+
+
+def _evaluation_abandoned(history: RunHistory, entry: dict[str, Any]) -> None:
+    history.evaluation_attempts[entry["split"]] = entry["number"]
+
+
+def _evaluation_lost(history: RunHistory, entry: dict[str, Any]) -> None:
+    split = entry["split"]
+    history.evaluations_lost[split] = history.evaluations_lost.get(split, 0) + 1
+    history.evaluation_attempts.pop(split, None)
+
+
+def _stopped_early(history: RunHistory, entry: dict[str, Any]) -> None:
+    history.stopped_early = True
+
+
+def _tested(history: RunHistory, entry: dict[str, Any]) -> None:
+    history.final = entry["final"]
+
+
+def _finished(history: RunHistory, entry: dict[str, Any]) -> None:
+    history.finished = True
+
+
+_CHANGES = {
+    "run.accepted": _accepted,
+    "run.rewound": _rewound,
+    "round.committed": _committed,
+    "round.dropped": _dropped,
+    "evaluation.abandoned": _evaluation_abandoned,
+    "evaluation.lost": _evaluation_lost,
+    "run.stopped-early": _stopped_early,
+    "evaluation.final": _tested,
+    "run.finished": _finished,
+}
 
 
 def packed(sums: NDArray[np.int64]) -> str:

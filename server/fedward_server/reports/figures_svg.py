@@ -129,7 +129,7 @@ def curves_chart(curves: Sequence[Curve], selected_round: int | None, *, key: st
         if selected_round is not None:
             axes.axvline(selected_round, color=INK, linewidth=1, linestyle=(0, (3, 3)), zorder=1)
         axes.set_xlabel("Round")
-        axes.locator_params(axis="x", integer=True)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
         _quiet(axes, "y")
         figure.legend(loc="outside upper left", ncols=2 if len(curves) != 3 else 3, fontsize=11)
 

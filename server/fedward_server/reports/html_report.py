@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fedward_common.atomic_files import write_atomically
-from fedward_server.reports import report_view, statements
+from fedward_server.reports import privacy_view, report_view, statements
 from fedward_server.reports.comparison import (
     contestants,
     has_baselines,
@@ -85,6 +85,7 @@ def _context(result: Result, examples: Sequence[ExamplePrediction]) -> dict[str,
         "rounds_text": rounds_text(result),
         "view": report_view,
         "statements": statements,
+        "privacy": privacy_view,
         "attendance": attendance(result),
         "failures": failure_groups(result),
         "figures": _figures(result),

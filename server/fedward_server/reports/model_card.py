@@ -12,7 +12,13 @@ from fedward_server.reports.comparison import (
     main_metrics,
     pooled_test_metrics,
 )
-from fedward_server.reports.figure_text import UNDEFINED, Result, count_text, rounds_text
+from fedward_server.reports.figure_text import (
+    UNDEFINED,
+    Result,
+    count_text,
+    counted,
+    rounds_text,
+)
 from fedward_server.reports.report_view import (
     finding_reasons,
     finding_rows,
@@ -30,6 +36,10 @@ from fedward_server.reports.statements import (
     verdict,
 )
 
+_WEIGHTINGS = {
+    "bands": "sites weighted by the band of their patients",
+    "uniform": "every site weighted alike",
+}
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 
@@ -88,7 +98,13 @@ def _data(result: Result) -> list[str]:
     for site in site_rows(result):
         names = " | ".join(_plain(text) for text in (site.name, site.band, site.unit))
         lines.append(f"| {names} | {' | '.join(site.counts)} |")
-    lines += ["", "A dash means that the site published the band of its count only."]
+    lines += [
+        "",
+        (
+            "A site publishes the band of its training count alone. Exact counts are known where "
+            "sites were simulated; a dash stands for one that is not."
+        ),
+    ]
     excluded = [
         f"- Left out at {_plain(site.name)}: {_plain('; '.join(site.exclusions))}"
         for site in site_rows(result)
@@ -110,22 +126,23 @@ def _training(result: Result, job: dict[str, Any]) -> list[str]:
             f"- Model: {_plain(model.get('name', UNDEFINED))}, "
             f"{count_text(result.get('num_parameters'))} parameters"
         ),
-        (
-            f"- Length: {rounds_text(result)}, "
-            f"each of {training.get('local_steps', UNDEFINED)} local steps"
-        ),
+        (f"- Length: {rounds_text(result)}, each of {_steps_text(training.get('local_steps'))}"),
         (
             f"- Local optimizer: {_plain(optimizer.get('name', UNDEFINED))}, "
             f"learning rate {optimizer.get('learning_rate', UNDEFINED)}"
         ),
         (
             f"- Strategy: {_plain(strategy.get('name', UNDEFINED))}, "
-            f"weighting by {_plain(strategy.get('weighting', UNDEFINED))}"
+            f"{_WEIGHTINGS.get(str(strategy.get('weighting')), 'weighting not recorded')}"
         ),
     ]
     if sentence := selection_sentence(result):
         lines.append(f"- {_plain(sentence)}")
     return ["## Training", "", *lines]
+
+
+def _steps_text(steps: object) -> str:
+    return counted(steps, "local step") if isinstance(steps, int) else f"{UNDEFINED} local steps"
 
 
 def _metrics(result: Result) -> list[str]:

@@ -20,6 +20,30 @@ _MEANINGS = {
     "NODE_UNAVAILABLE": "the site was not connected",
     "UNEXPECTED_ANSWER": "the answer was of another kind than asked for",
     "REPLAY": "the answer belonged to another request",
+    "ROUND_LOST": "too few sites answered the last step, and nothing was revealed",
+    "MEAN_NORM_TOO_LARGE": "the mean update was longer than the job allows",
+    "SECAGG_CLOSED": "the site had finished this round and gives no second sum",
+    "SECAGG_ABANDONED": "the site had given up this attempt",
+    "SECAGG_MASKED_BEFORE": "too few sites had given up the attempt before",
+    "SECAGG_SECOND_REQUEST": "the site was asked in two ways and answers once",
+    "SECAGG_TOO_FEW_SITES": "too few sites for a sum",
+    "SECAGG_TOO_FEW_ORGANISATIONS": "too few organisations for a sum",
+    "SECAGG_ORGANISATION_TOO_LARGE": "one organisation has too many of the sites",
+    "SECAGG_WEIGHTS_DIFFER": "the site was asked with other weights before",
+    "SECURE_AGGREGATION_REQUIRED": "the site's policy asks for secure aggregation",
+    "UNBOUNDED_NOT_ALLOWED": "the site's policy asks for differential privacy",
+    "JOINT_NEEDS_SECURE_AGGREGATION": "one noise for all sites holds with secure aggregation alone",
+    "JOINT_NOT_ALLOWED": "the site's policy wants noise of its own, not a share of one noise",
+    "EVALUATION_NOT_ALLOWED": "the site's policy lets no exact sums of an evaluation leave",
+    "EPSILON_ABOVE_CAP": "the job costs a patient more than the site's policy allows",
+    "DELTA_TOO_LARGE": "the job's delta is too large for the number of the site's patients",
+    "BUDGET_EXCEEDED": "patients of the site have too little of their privacy budget left",
+    "BATCH_TOO_LARGE": "a step would draw more patients than the site has",
+    "LEDGER_DAMAGED": "the site's privacy ledger is damaged, so nothing trains on its patients",
+    "CONFIGURATION": "the site's settings or data are wrong; its log says how",
+    "OUT_OF_MEMORY": "the site has too little memory",
+    "DISK_FULL": "the site's disk is full",
+    "ANSWERS_NOT_SEALED": "the run neither masks nor seals what leaves the site",
     "EXCLUDED_BY_LABEL": "the cohort file leaves this label out",
     "E_FILE_NOT_FOUND": "the file is not there",
     "E_IMAGE_SHAPE": "the image has another number of dimensions or channels",
@@ -63,9 +87,13 @@ class FailureGroup:
     count: int
 
     @property
-    def rounds_text(self) -> str:
-        """The rounds as ranges."""
-        return range_text(self.rounds)
+    def when_text(self) -> str:
+        """`at acceptance`, which is round 0, `in round 3`, or both."""
+        rounds = [number for number in self.rounds if number > 0]
+        parts = ["at acceptance"] if 0 in self.rounds else []
+        if rounds:
+            parts.append(f"in {'round' if len(rounds) == 1 else 'rounds'} {range_text(rounds)}")
+        return " and ".join(parts)
 
     @property
     def meaning(self) -> str:

@@ -32,6 +32,7 @@ from fedward_server.reports.figure_text import (
     value_text,
 )
 from fedward_server.reports.participation import code_meaning
+from fedward_server.reports.privacy_view import is_private, largest_epsilon, protects
 from fedward_server.reports.statements import undefined_reasons
 
 SPLITS = ("train", "validation", "test")
@@ -118,6 +119,9 @@ def cards(result: Result) -> tuple[Card, ...]:
         made.append(Card("Test cases", support_text(figure), "pooled over sites"))
     sites, seconds = result.get("sites") or {}, result.get("seconds") or {}
     made.append(Card("Sites", str(len(sites)), _bands(sites)))
+    if is_private(result):
+        kept = "at most" if protects(result) else "simulated"
+        made.append(Card("Epsilon", largest_epsilon(result), kept))
     early = "stopped early" if result.get("stopped_early") else "completed"
     done, planned = result.get("rounds_completed"), result.get("rounds_planned")
     made.append(Card("Rounds", count_text(done), f"{early}, of {count_text(planned)}"))

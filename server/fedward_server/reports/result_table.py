@@ -19,8 +19,9 @@ from fedward_server.reports.figure_text import (
     value_text,
 )
 from fedward_server.reports.participation import attendance, failure_groups
+from fedward_server.reports.privacy_view import privacy_line
 from fedward_server.reports.report_view import finding_reasons, finding_rows, metric_rows
-from fedward_server.reports.statements import undefined_reasons, verdict
+from fedward_server.reports.statements import aggregation_line, undefined_reasons, verdict
 from fedward_server.reports.summary import seed_summary
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def print_result(console: "Console", result: Result) -> None:
     _print_findings(console, result)
     _print_sites(console, result)
     _print_failures(console, result)
+    _print_protection(console, result)
     _print_seconds(console, result)
 
 
@@ -121,7 +123,7 @@ def _print_sites(console: "Console", result: Result) -> None:
 
 def _print_failures(console: "Console", result: Result) -> None:
     lines = [
-        f"{group.site}: {group.code} x {group.count}, in rounds {group.rounds_text}"
+        f"{group.site}: {group.code} x {group.count}, {group.when_text}"
         for group in failure_groups(result)
     ]
     lines += [
@@ -138,6 +140,12 @@ def _print_failures(console: "Console", result: Result) -> None:
         _print_text(console, "\nFailures, missed rounds and cases left out", style="italic")
     for line in lines:
         _print_text(console, line)
+
+
+def _print_protection(console: "Console", result: Result) -> None:
+    lines = [line for line in (aggregation_line(result), privacy_line(result)) if line]
+    if lines:
+        _print_text(console, "\n" + "\n".join(lines))
 
 
 def _print_seconds(console: "Console", result: Result) -> None:

@@ -26,6 +26,7 @@ from fedward_server.reports.figure_text import (
     rounds_text,
     value_text,
 )
+from fedward_server.reports.privacy_view import is_private, is_simulation, protects
 
 _SAME = 0.0005
 
@@ -84,23 +85,56 @@ def updates_hidden(result: Result) -> bool:
     return bool((result.get("secure_aggregation") or {}).get("enabled"))
 
 
-def is_private(result: Result) -> bool:
-    """Say whether a mechanism of differential privacy was at work."""
-    return ((result.get("privacy") or {}).get("mechanism") or "none") != "none"
-
-
 def aggregation_statement(result: Result) -> str:
     """Say what the coordinator could see of one site's update."""
+    section = result.get("secure_aggregation") or {}
     if updates_hidden(result):
-        return (
-            "Secure aggregation was on: the coordinator could read sums over sites only, "
-            "never the update of one site."
+        simulated = (
+            " In a simulation one machine holds all sites and keys: this shows what a coordinator "
+            "would see, and hides nothing from whoever ran it."
         )
+        seen = f"the coordinator saw {_what_was_seen(section)}, never the update or the evaluation "
+        seen += "of one site, as long as fewer than a third of a round's sites work with it."
+        seen += simulated if is_simulation(result) else ""
+        return "Secure aggregation was on: " + seen + _what_was_left_out(section)
     return (
         "Secure aggregation was off: each site's update and its evaluation sums were visible to "
         "the coordinator in every round. Whoever runs the coordinator could examine them, and a "
         "single update can give away something about the images it was trained on."
     )
+
+
+def aggregation_line(result: Result) -> str:
+    """Say in one line what the coordinator saw of the sites; "" where nothing was recorded."""
+    section = result.get("secure_aggregation")
+    if not section:
+        return ""
+    if not updates_hidden(result):
+        return "Secure aggregation: off, the coordinator saw each site's update and evaluation"
+    line = f"Secure aggregation: the coordinator saw {_what_was_seen(section)}"
+    return f"{line}; in a simulation it hides nothing" if is_simulation(result) else line
+
+
+def _what_was_seen(section: Mapping[str, object]) -> str:
+    ready, threshold = finite(section.get("sites_ready")), finite(section.get("threshold"))
+    if ready is None or threshold is None:
+        return "only sums over sites"
+    least, most = round(threshold), round(ready)
+    of_them = f"all {most}" if least == most else f"at least {least} of {most}"
+    return f"only sums over {of_them} sites"
+
+
+def _what_was_left_out(section: Mapping[str, object]) -> str:
+    text = ""
+    if clipped := finite(section.get("values_clipped")):
+        text += (
+            f" {counted(round(clipped), 'value')} of updates had no room in it and were clipped."
+        )
+    lost = section.get("rounds_left_out")
+    if isinstance(lost, list) and lost:
+        named = ", ".join(str(number) for number in lost)
+        text += f" The sum was lost in {counted(len(lost), 'round')} ({named}), left out."
+    return text
 
 
 def privacy_statement(result: Result) -> str:
@@ -114,10 +148,15 @@ def privacy_statement(result: Result) -> str:
             "derived from patients."
         )
     statement = (
-        f"Differential privacy ({privacy['mechanism']}) protects each {unit}: epsilon "
+        f"Differential privacy ({privacy['mechanism']}) "
+        f"{'protects' if protects(result) else 'would protect'} each {unit}: epsilon "
         f"{_epsilon_text(privacy.get('epsilon'))} at delta {_small_text(privacy.get('delta'))}, "
-        f"accounted with {privacy.get('accountant') or 'an accountant that was not recorded'}."
+        f"{_accounted(privacy.get('accountant'))}."
     )
+    if not protects(result):
+        statement += (
+            f" Here it protects no {unit}, for the noise came from a seed that others know."
+        )
     if privacy["mechanism"] == "joint":
         statement += " It holds against whoever sees sums over all sites only."
         if not updates_hidden(result):
@@ -128,6 +167,12 @@ def privacy_statement(result: Result) -> str:
     return statement
 
 
+def _accounted(accountant: object) -> str:
+    if accountant == "PLD":
+        return "accounted by privacy loss distributions (PLD)"
+    return f"accounted with {accountant or 'an accountant that was not recorded'}"
+
+
 def _epsilon_text(epsilon: object) -> str:
     if isinstance(epsilon, Mapping):
         return ", ".join(f"{_small_text(value)} ({site})" for site, value in epsilon.items())
@@ -136,7 +181,7 @@ def _epsilon_text(epsilon: object) -> str:
 
 def _small_text(value: object) -> str:
     number = finite(value)
-    return "not recorded" if number is None else f"{number:.3g}"
+    return "not recorded" if number is None else f"{number:.4g}"
 
 
 def protection_notes(result: Result) -> tuple[str, ...]:
@@ -153,10 +198,11 @@ def protection_notes(result: Result) -> tuple[str, ...]:
             "Evaluation is exact: the sums from which the validation and test figures are made "
             "carry no noise."
         )
-    if is_private(result) and not privacy.get("noise_is_private"):
+    if is_private(result) and not protects(result):
         notes.append(
             "The noise came from a seed, as in any simulation, so whoever knows the seed can "
-            "remove it: this run shows what privacy costs and protects nobody."
+            "remove it: this run shows what privacy costs and protects nobody "
+            "(noise_is_private: false in result.json)."
         )
     return tuple(notes)
 

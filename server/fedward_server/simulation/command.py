@@ -80,7 +80,12 @@ def simulate_options(options: SimulateOptions, *, table: Console) -> Result:
     )
     console = Console(stderr=True)
     try:
-        with SimulationProgress(console, job.job.rounds, job.selection_metric) as progress:
+        with SimulationProgress(
+            console,
+            job.job.rounds,
+            job.selection_metric,
+            one_step_a_round=job.privacy.mechanism == "joint",
+        ) as progress:
             runs = []
             for run in simulate(plan, progress.observer_of, resume=options.resume):
                 write_outputs(run, examples=options.examples)

@@ -3,36 +3,37 @@
 The federated run, the pooled baseline and each local baseline are all this, with other sites.
 """
 
-import hashlib
 import secrets
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
-from fedward_common.atomic_files import write_atomically
 from fedward_common.clock import SystemClock
-from fedward_common.crypto.signing import SigningKey, VerifyingKey
+from fedward_common.consortium.roster import Roster
 from fedward_common.errors import ConfigurationError
 from fedward_common.identities import COORDINATOR, SiteId
 from fedward_common.job.job_file import Job
 from fedward_common.privacy.joint_constants import joint_constants_of
 from fedward_common.wire.manifest import encode_manifest, make_manifest
+from fedward_server.coordinator.aggregation_fits import require_aggregation_fits
 from fedward_server.coordinator.observer import RunObserver, observed_by
 from fedward_server.coordinator.run_journal import ENTRIES_FILE, FileRunJournal, RunHistory, replay
 from fedward_server.coordinator.run_setup import (
     RunSetup,
     has_run,
+    make_answer_key,
     read_run_setup,
+    roster_beside,
     write_initial_weights,
     write_run_setup,
 )
 from fedward_server.simulation.in_process_grid import InProcessGrid, InTurnGrid, node_configs
+from fedward_server.simulation.throwaway_consortium import CONSORTIUM
 from fedward_server.simulation.worker_grid import WorkerGrid
-
-CONSORTIUM = "simulation"
 
 
 @dataclass(frozen=True)
@@ -53,39 +54,32 @@ class Federation:
 
     Attributes:
         homes: Every site that answers; those not in `training_sites` only evaluate.
+        roster: Signed bytes; the sites and the coordinator stand in it.
+        key_file: The coordinator's key, with the authority's certificate beside it.
+        seals_answers: Whether sites seal what they do not mask, as they do over a network.
+        utc_seconds: Gives seconds since 1970, for the time in which a roster counts.
     """
 
     folder: Path
     job: Job
     seed: int
     homes: Mapping[SiteId, Path]
-    roster: Mapping[SiteId, VerifyingKey]
+    roster: bytes
     training_sites: tuple[SiteId, ...]
     key_file: Path
-
-
-def coordinator_key(key_file: Path) -> SigningKey:
-    """Give the simulation's throwaway coordinator key, made at the first call."""
-    if not key_file.exists():
-        key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(key_file, SigningKey.generate().to_raw().hex().encode(), mode=0o600)
-    try:
-        return SigningKey.from_raw(bytes.fromhex(key_file.read_text()))
-    except (ValueError, ConfigurationError) as error:
-        raise ConfigurationError(
-            f"{key_file} holds no key", hint="remove it; a new one is made, and homes trust it"
-        ) from error
+    seals_answers: bool = False
+    utc_seconds: Callable[[], float] = time.time
 
 
 def set_up(federation: Federation) -> RunSetup:
     """Write manifest, roster and initial weights, or read them where the run began before.
 
     Raises:
-        ConfigurationError: The folder holds a run of another job, seed or sites.
+        ConfigurationError: The folder holds a run of another job, seed, sites or roster.
         PrivacyError: The joint mechanism cannot be had with the job's numbers.
     """
     if has_run(federation.folder):
-        setup = read_run_setup(federation.folder, federation.key_file)
+        setup = _read_setup(federation)
         _require_same(setup, federation)
         return setup
     if (federation.folder / ENTRIES_FILE).exists():
@@ -99,6 +93,8 @@ def set_up(federation: Federation) -> RunSetup:
     if federation.job.privacy.mechanism == "joint":  # refused now, if at all
         num_sites = len(federation.training_sites)
         joint_constants_of(federation.job, num_sites, spec.num_parameters)
+    roster = _roster_of(federation)
+    require_aggregation_fits(federation.job, federation.training_sites, roster, spec.num_parameters)
     digest = write_initial_weights(federation.folder, weights)
     manifest = make_manifest(
         federation.job,
@@ -110,9 +106,17 @@ def set_up(federation: Federation) -> RunSetup:
         parameter_spec_sha256=spec.hash,
         num_parameters=spec.num_parameters,
         training_sites=tuple(federation.training_sites),
+        roster_version=roster.version,
+        roster_sha256=roster.sha256,
+        answer_key=make_answer_key(federation.folder) if federation.seals_answers else b"",
     )
     write_run_setup(federation.folder, encode_manifest(manifest), federation.roster)
-    return read_run_setup(federation.folder, federation.key_file)
+    return _read_setup(federation)
+
+
+def _read_setup(federation: Federation) -> RunSetup:
+    now_seconds = federation.utc_seconds()
+    return read_run_setup(federation.folder, federation.key_file, now_seconds=now_seconds)
 
 
 def _require_same(setup: RunSetup, federation: Federation) -> None:
@@ -126,22 +130,37 @@ def _require_same(setup: RunSetup, federation: Federation) -> None:
         parameter_spec_sha256=setup.manifest.parameter_spec_sha256,
         num_parameters=setup.manifest.num_parameters,
         training_sites=tuple(federation.training_sites),
+        roster_version=setup.manifest.roster_version,
+        roster_sha256=setup.manifest.roster_sha256,
+        answer_key=setup.manifest.answer_key,
     )
+    _require_same_keys(setup.roster, federation)
+    if encode_manifest(expected) != setup.manifest_bytes:
+        raise ConfigurationError(
+            f"{federation.folder} holds a run of another job, seed or set of sites",
+            hint="go on with the job it was started with, or choose another --out folder",
+        )
+
+
+def _require_same_keys(begun: Roster, federation: Federation) -> None:
+    """Refuse homes whose keys are not the ones that the run's roster has."""
+    now = _roster_of(federation)
+    keys = begun.keys_of_sites
     changed = [
         site
-        for site, key in federation.roster.items()
-        if site not in setup.roster or setup.roster[site].raw != key.raw
+        for site, key in now.keys_of_sites.items()
+        if site not in keys or keys[site].raw != key.raw
     ]
     if changed:
         raise ConfigurationError(
             f"the key of {', '.join(changed)} is another than when the run began",
             hint="restore the home folder, or start anew in another --out folder",
         )
-    if encode_manifest(expected) != setup.manifest_bytes:
-        raise ConfigurationError(
-            f"{federation.folder} holds a run of another job, seed or set of sites",
-            hint="go on with the job it was started with, or choose another --out folder",
-        )
+
+
+def _roster_of(federation: Federation) -> Roster:
+    now_seconds = federation.utc_seconds()
+    return roster_beside(federation.key_file, federation.roster, now_seconds=now_seconds)
 
 
 def run_federation(
@@ -214,11 +233,3 @@ def _grid(federation: Federation, engine: Engine, stop: threading.Event) -> InPr
         clock=SystemClock(),
         stop=stop,
     )
-
-
-def split_key_of_simulations() -> bytes:
-    """Give the patient-split key that all simulations share, so every seed has the same test set.
-
-    It protects nothing: a hospital's own key is random and secret.
-    """
-    return hashlib.sha256(b"fedward simulation split key v1").digest()

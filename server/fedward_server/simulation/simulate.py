@@ -3,7 +3,7 @@
 ```
 OUT/simulation.json   what was asked, so that --resume goes on with the same
 OUT/sites/NAME/       homes of the simulated hospitals, shared by all seeds and baselines
-OUT/keys/             the simulation's throwaway coordinator key
+OUT/keys/             the simulation's throwaway coordinator, authority and rosters
 OUT/journal/          journal and checkpoints of the federated run
 OUT/baselines/NAME/   journals of the baselines
 OUT/result.json, report.html, model_card.md, model/
@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward_common.atomic_files import full_disk_named, write_atomically
-from fedward_common.crypto.signing import VerifyingKey
 from fedward_common.errors import (
     ConfigurationError,
     DiskFullError,
@@ -41,14 +40,8 @@ from fedward_server.coordinator.observer import RunObserver
 from fedward_server.coordinator.run_journal import RunHistory
 from fedward_server.coordinator.run_setup import RunSetup
 from fedward_server.result import Result, result_of_run
-from fedward_server.simulation.federation import (
-    CONSORTIUM,
-    Engine,
-    Federation,
-    coordinator_key,
-    run_federation,
-    split_key_of_simulations,
-)
+from fedward_server.simulation.federation import Engine, Federation, run_federation
+from fedward_server.simulation.homes import Homes, make_homes
 from fedward_server.simulation.site_side import SiteSide, site_side
 
 FEDERATED = "federated"
@@ -77,12 +70,6 @@ class SimulationPlan:
     baselines: bool
     engine: Engine
     partition: tuple[int, float] | None = None
-
-
-@dataclass(frozen=True)
-class _Homes:
-    sites: Mapping[SiteId, Path]
-    keys: Mapping[SiteId, VerifyingKey]
 
 
 @dataclass(frozen=True)
@@ -116,20 +103,17 @@ def simulate(
     require_joint_quorum(plan.job, _num_sites(plan))
     _claim_folder(plan, resume=resume)
     key_file = plan.out / "keys" / "coordinator.key"
-    public = coordinator_key(key_file).verifying_key.raw
 
-    def homes_in(folder: Path, *, pooled: bool) -> _Homes:
-        keys = side.make_site_homes(
+    def homes_in(folder: Path, *, pooled: bool) -> Homes:
+        return make_homes(
+            side,
             folder,
             plan.cohorts_table,
             plan.data_root,
-            coordinator_key=public,
-            consortium=CONSORTIUM,
-            split_key=split_key_of_simulations(),
+            key_file=key_file,
             pooled=pooled,
             partition=plan.partition,
         )
-        return _homes(folder, keys)
 
     homes = homes_in(plan.out / "sites", pooled=False)
     # What a run was asked for once stays part of its result.
@@ -194,19 +178,12 @@ def _differing(file: Path, asked: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _homes(folder: Path, keys: Mapping[str, str]) -> _Homes:
-    return _Homes(
-        {SiteId(site): folder / site for site in keys},
-        {SiteId(site): VerifyingKey(bytes.fromhex(key)) for site, key in keys.items()},
-    )
-
-
 def _run_seed(
     plan: SimulationPlan,
     seed: int,
     side: SiteSide,
-    homes: _Homes,
-    pooled: _Homes | None,
+    homes: Homes,
+    pooled: Homes | None,
     key_file: Path,
     observer_of: ObserverOf,
 ) -> FinishedRun:
@@ -214,10 +191,8 @@ def _run_seed(
     folder = plan.out / f"seed-{seed}" if several else plan.out
     prefix = f"seed {seed}: " if several else ""
 
-    def federation(
-        where: Path, job: Job, homes: _Homes, trainers: tuple[SiteId, ...]
-    ) -> Federation:
-        return Federation(where, job, seed, homes.sites, homes.keys, trainers, key_file)
+    def federation(where: Path, job: Job, homes: Homes, trainers: tuple[SiteId, ...]) -> Federation:
+        return Federation(where, job, seed, homes.sites, homes.roster, trainers, key_file)
 
     main = federation(folder / "journal", plan.job, homes, tuple(homes.sites))
     observer = observer_of(prefix + FEDERATED)
@@ -241,7 +216,7 @@ def _run_seed(
     return finished
 
 
-def _tell_problems(observer: RunObserver, homes: _Homes, side: SiteSide) -> None:
+def _tell_problems(observer: RunObserver, homes: Homes, side: SiteSide) -> None:
     """Quote what sites wrote in their own reports: here one person owns them all."""
     for site, home in homes.sites.items():
         report = side.cohort_summary(home) or {}
@@ -250,7 +225,7 @@ def _tell_problems(observer: RunObserver, homes: _Homes, side: SiteSide) -> None
 
 
 def _job_of_one_site(job: Job, num_sites: int, *, stands_for: int = 1) -> Job:
-    """Give the same work for a federation of one, which has no quorum to wait for.
+    """Give the same work for a federation of one, which has no quorum and nobody to hide among.
 
     Where a step takes a number of patients, a site that stands for several takes theirs together,
     so that pooled training sees as many images as the federation. A sampling rate does so anyway;
@@ -263,14 +238,17 @@ def _job_of_one_site(job: Job, num_sites: int, *, stands_for: int = 1) -> Job:
         expected = privacy.expected_batch_patients * stands_for / num_sites
         privacy = replace(privacy, expected_batch_patients=expected)
     quorum = replace(job.quorum, required_sites=1, minimum_share=0.0)
-    return replace(job, quorum=quorum, training=training, privacy=privacy)
+    section = replace(job.secure_aggregation, enabled=False, mean_norm_limit=0.0)
+    return replace(
+        job, quorum=quorum, training=training, privacy=privacy, secure_aggregation=section
+    )
 
 
 def _finished(
     folder: Path,
     setup: RunSetup,
     history: RunHistory,
-    homes: _Homes,
+    homes: Homes,
     side: SiteSide,
     engine: Engine,
 ) -> FinishedRun:
@@ -288,13 +266,13 @@ def _finished(
     return FinishedRun(folder, result, setup, homes.sites, best, store.load_last(history))
 
 
-def _privacy(homes: _Homes, side: SiteSide, run: str) -> dict[str, dict[str, Any]]:
+def _privacy(homes: Homes, side: SiteSide, run: str) -> dict[str, dict[str, Any]]:
     spent = {site: side.privacy_of_run(home, run) for site, home in homes.sites.items()}
     return {site: one for site, one in spent.items() if one is not None}
 
 
 def _seconds(
-    history: RunHistory, homes: _Homes, side: SiteSide, run: str, engine: Engine
+    history: RunHistory, homes: Homes, side: SiteSide, run: str, engine: Engine
 ) -> dict[str, float]:
     """Split a run's seconds; where sites work side by side, theirs are those of a mean worker."""
     works = [side.seconds_of_run(home, run) for home in homes.sites.values()]
@@ -330,7 +308,7 @@ def _run_baselines(
             raise  # no outcome of a baseline, and --resume mends it
         except FedwardError as error:
             return {"metrics": None, "error": error.code, "message": str(error)}
-        homes = _Homes(federation.homes, federation.roster)
+        homes = Homes(federation.homes, federation.roster)
         seconds = _seconds(history, homes, side, setup.manifest.run, alone)
         result = result_of_run(setup, history, cohorts={}, site_sums={}, seconds=seconds)
         kept = ("metrics", "rounds_completed", "selected", "thresholds", "failures", "seconds")

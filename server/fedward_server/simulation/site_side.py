@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward_common.consortium.roster import Roster, RosterEntry
 from fedward_common.job.job_file import Job
 
 _MODULE = "fedward_client.local_simulation"
@@ -32,8 +33,14 @@ class SiteSide(Protocol):
         split_key: bytes,
         pooled: bool = False,
         partition: tuple[int, float] | None = None,
-    ) -> dict[str, str]:
-        """Make one home a site, or one for all; give public keys in hex."""
+    ) -> tuple[RosterEntry, ...]:
+        """Make one home a site, or one for all; give their keys and organisations."""
+        ...
+
+    def join_consortium(
+        self, home_folder: Path, *, authority: bytes, certificate: bytes, roster: Roster
+    ) -> None:
+        """Let a home trust an authority, and give it its certificate."""
         ...
 
     def check_cohorts(self, cohorts_table: object, data_root: Path) -> None:

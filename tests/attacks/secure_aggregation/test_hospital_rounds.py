@@ -20,7 +20,6 @@ from fedward_common.errors import DiskFullError
 from fedward_common.identities import SiteId
 from fedward_common.round_vault import RoundVault
 from fedward_common.secagg import refusal_codes as codes
-from fedward_common.secagg.layout import encode_abandonments
 from fedward_common.secagg.messages import (
     Abandonment,
     Confirmation,
@@ -30,6 +29,7 @@ from fedward_common.secagg.messages import (
     Signed,
     decode,
     encode,
+    encode_abandonments,
 )
 from fedward_common.secagg.signed_items import sign_item
 from fedward_common.wire import messages
@@ -316,7 +316,7 @@ def test_a_full_disk_lets_no_answer_out_that_is_not_remembered(
         raise DiskFullError("no space is left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(RoundVault, "write", full)
+        patch.setattr(RoundVault, "append", full)
         assert code_of(hospitals.step(BIRCH, "confirm", machine.confirm_request(state))) == (
             "DISK_FULL"
         )

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from tests.tiny_federation import TinyFederation
 
 from fedward_client.daemon.app import app
-from fedward_common.crypto.signing import SigningKey, VerifyingKey
+from fedward_common.crypto.signing import SigningKey
 from fedward_common.identities import COORDINATOR, SiteId
 from fedward_common.wire import messages
 from fedward_common.wire.envelope import Subject, hashes_of_arrays, read_header, sign_envelope
 from fedward_common.wire.flower_records import array_record, envelope_of, records_of
+from fedward_common.wire.sealed_answers import SealedFor, open_arrays
 from fedward_server.coordinator.run_setup import RunSetup
 from fedward_server.simulation.in_process_grid import InTurnGrid, node_context
 
@@ -79,10 +80,13 @@ class Coordinator:
             return Answered(None, {}, reply.error.reason or "", repr(reply.error))
         envelope, answer = envelope_of(reply.content)
         header = read_header(envelope)
-        VerifyingKey(self.federation.roster[SITE].raw).verify(
+        self.setup.roster.entry_of(SITE).key.verify(
             envelope.signature, envelope.header_bytes, context="fedward envelope v1"
         )
         message = messages.decode_message(header.kind, envelope.body)
+        if self.setup.answer_key is not None and answer:
+            bound_to = SealedFor(envelope_of(records)[0].sha256, SITE)
+            answer = open_arrays(answer, self.setup.answer_key, bound_to)
         return Answered(message, dict(answer), "", repr((envelope, header)))
 
     def subject(self, number: int = 1, **changes: Any) -> Subject:
@@ -97,7 +101,7 @@ class Coordinator:
         return Subject(**(fields | changes))
 
     def propose(self) -> Answered:
-        query = messages.ManifestQuery(self.setup.manifest_bytes)
+        query = messages.ManifestQuery(self.setup.manifest_bytes, self.setup.roster_bytes)
         return self.ask("query.manifest", query, subject=self.subject(0, manifest_sha256=""))
 
     def train(self, **changes: Any) -> Answered:

@@ -123,7 +123,8 @@ def test_a_second_manifest_for_the_same_run_is_refused(
 
 
 def test_a_manifest_that_is_cut_is_refused(coordinator: Coordinator) -> None:
-    query = messages.ManifestQuery(coordinator.setup.manifest_bytes[:-7])
+    setup = coordinator.setup
+    query = messages.ManifestQuery(setup.manifest_bytes[:-7], setup.roster_bytes)
     answer = coordinator.ask("query.manifest", query)
     assert answer.message == messages.Refusal("MALFORMED_MESSAGE")
 

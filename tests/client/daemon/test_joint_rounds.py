@@ -1,5 +1,6 @@
 """A joint round at a site: refused where its noise could be seen through, charged and kept."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +17,26 @@ from fedward_common.job.job_file import Job
 from fedward_common.privacy.disclosures import JointSteps
 from fedward_common.privacy.joint_constants import joint_constants_of
 from fedward_common.wire import messages
-from fedward_server.simulation.federation import coordinator_key
 
 
 def coordinator_of(
     folder: Path, job: Job | None = None, *, policy: str = "", real: bool = False
 ) -> Coordinator:
     federation = make_joint_federation(folder / "federation", job)
+    federation = dataclasses.replace(federation, seals_answers=real)
     home = federation.homes[SITE]
     if policy:
-        (home / "policy.toml").write_text(f"[privacy]\n{policy}\n")
+        (home / "policy.toml").write_text(
+            f"[privacy]\n{policy}\n[secure_aggregation]\nrequired = false\n"
+            '[jobs]\napproval = "within-policy"\n'
+        )
     if real:
         settings = (home / "site.toml").read_text()
         assert "simulated = true\n" in settings
         (home / "site.toml").write_text(settings.replace("simulated = true\n", ""))
     site_state.forget_open_sites()
     setup = federation.set_up(folder / "run")
-    return Coordinator(federation, setup, coordinator_key(federation.key_file))
+    return Coordinator(federation, setup, setup.key)
 
 
 def test_a_real_site_refuses_while_the_coordinator_would_see_its_share(tmp_path: Path) -> None:

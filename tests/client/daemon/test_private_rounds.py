@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.client.daemon.asked_site import SITE, Coordinator
 from tests.tiny_federation import TinyFederation, make_federation, tiny_job
 
@@ -16,10 +17,11 @@ from fedward_client.ledger.charges import count_of
 from fedward_client.ledger.site_ledger import open_ledger
 from fedward_client.ledger.utc_clock import SystemUtcClock
 from fedward_client.site_home import SiteHome
+from fedward_client.training.private_training import PrivateOutcome, PrivateRound
 from fedward_common.errors import PrivacyError
 from fedward_common.privacy.disclosures import SampledGaussian, Unbounded
 from fedward_common.wire import messages
-from fedward_server.simulation.federation import coordinator_key, set_up
+from fedward_server.simulation.federation import set_up
 
 PRIVATE = (
     "privacy.mechanism=per-site", "privacy.epsilon=4.0", "privacy.delta=1e-4",
@@ -33,15 +35,18 @@ def coordinator_of(
     federation: TinyFederation = make_federation(
         folder / "federation", tiny_job(overrides=overrides)
     )
+    federation = dataclasses.replace(federation, seals_answers=real)
     home = federation.homes[SITE]
     if policy:
-        (home / "policy.toml").write_text(f"[privacy]\n{policy}\n")
+        text = f"[privacy]\n{policy}\n[secure_aggregation]\nrequired = false\n"
+        text += '[jobs]\napproval = "within-policy"\n'
+        (home / "policy.toml").write_text(text)
     if real:
         settings = (home / "site.toml").read_text()
         (home / "site.toml").write_text(settings.replace("simulated = true\n", ""))
     site_state.forget_open_sites()
     setup = federation.set_up(folder / "run")
-    return Coordinator(federation, setup, coordinator_key(federation.key_file))
+    return Coordinator(federation, setup, setup.key)
 
 
 def account_of(coordinator: Coordinator) -> RunAccount | None:
@@ -81,6 +86,37 @@ def test_a_round_is_charged_before_it_trains_and_its_update_is_noisy(tmp_path: P
     assert list(account.begun) == [(1, 1)]
     assert account.committed == {(1, 1)}
     assert sum(count_of(one) for one in account.spent) == 2
+
+
+def test_the_ledger_says_of_each_round_where_its_noise_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine with a GPU, as far as the ledger: the policy is read for every round."""
+    coordinator = coordinator_of(tmp_path, *PRIVATE)
+    coordinator.propose()
+    coordinator.train()
+    policy = coordinator.federation.homes[SITE] / "policy.toml"
+    text = policy.read_text().replace("[privacy]\n", "[privacy]\ndevice_noise = true\n")
+    policy.write_text(text)
+    coordinator.train(subject=coordinator.subject(2))  # a processor trains: nothing changes
+    cuda = torch.device("cuda")
+    asked: list[object] = []
+
+    def train(*arguments: object) -> PrivateOutcome:
+        asked.extend(arguments[-3:])
+        return PrivateOutcome(2, 0.0, 1.0)
+
+    monkeypatch.setattr("fedward_client.training.local_training.pick_device", lambda: cuda)
+    monkeypatch.setattr("fedward_client.training.private_training.train_privately", train)
+    coordinator.train(subject=coordinator.subject(3))
+    private, _, device = asked
+    assert isinstance(private, PrivateRound)
+    assert (private.noise_drawn_on, device) == ("device", cuda)
+    account = account_of(coordinator)
+    assert account is not None
+    places = [one.noise_drawn_on for one in account.begun.values()]
+    assert places == ["cpu", "cpu", "device"]
+    assert account.noise_drawn_on == "device"  # the weaker of the two
 
 
 @pytest.mark.parametrize("real", [False, True])
@@ -152,7 +188,7 @@ def test_what_the_policy_does_not_allow_is_refused_before_any_training(
 
 
 def test_without_a_policy_file_training_without_privacy_is_refused(tmp_path: Path) -> None:
-    coordinator = coordinator_of(tmp_path)
+    coordinator = coordinator_of(tmp_path, "secure_aggregation.enabled=true")
     (coordinator.federation.homes[SITE] / "policy.toml").unlink()
     assert refusal_of(coordinator) == "UNBOUNDED_NOT_ALLOWED"
 

@@ -1,5 +1,6 @@
 """A site that offers a registered cohort: which snapshot a run has, and who is left out of it."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -210,7 +211,9 @@ def test_a_cohort_of_files_leaves_excluded_patients_out_too(tmp_path: Path) -> N
 def test_nothing_that_names_a_patient_is_in_the_sites_reports(tmp_path: Path) -> None:
     coordinator = coordinator_of(tmp_path)
     home = home_of(coordinator.federation)
-    written = [*home.reports.rglob("*"), *(home.folder / "runs").rglob("*"), *home.cache.rglob("*")]
-    for path in written:
-        content = path.read_bytes() if path.is_file() else b""
+    folders = (home.reports, home.folder / "runs", home.cache)
+    written = [[path for path in folder.rglob("*") if path.is_file()] for folder in folders]
+    assert all(written)
+    for path in itertools.chain(*written):
+        content = path.read_bytes()
         assert b"SECRETNAME" not in content and f"{SITE}-0".encode() not in content

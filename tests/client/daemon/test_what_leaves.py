@@ -11,7 +11,7 @@ import pytest
 from tests.client.daemon.asked_site import SITE, Coordinator
 from tests.tiny_federation import make_federation
 
-from fedward_client.daemon import handlers
+from fedward_client.daemon import site_work
 from fedward_common.wire import messages
 
 
@@ -23,7 +23,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> str:
     def explode(*args: object, **kwargs: object) -> None:
         raise ValueError(f"cannot decode PatientName={name}")
 
-    monkeypatch.setattr(handlers, "_array", explode)
+    monkeypatch.setattr(site_work, "_array", explode)
     return name
 
 

@@ -7,117 +7,33 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from tests.server.coordinator.scripted_sites import (
+    COORDINATOR_KEY,
+    DEADLINE_SECONDS,
+    FIRST_NODE,
+    KEYS,
+    NODES,
+    Script,
+    ScriptedGrid,
+    ask,
+    exchange_over,
+    question,
+    reply_to,
+)
 from tests.tiny_federation import SITES, FakeClock
 
 from fedward_common.crypto.signing import SigningKey
 from fedward_common.identities import COORDINATOR, SiteId
 from fedward_common.wire import messages
 from fedward_common.wire.envelope import (
-    Subject,
-    hashes_of_arrays,
-    read_header,
-    sign_envelope,
     verify_envelope,
 )
 from fedward_common.wire.flower_records import (
     array_record,
-    array_record_of_buffers,
     envelope_of,
     records_of,
 )
-from fedward_server.coordinator.exchange import Answer, Exchange, Failure, Question
-from fedward_server.simulation.in_process_grid import InProcessGrid
-
-SUBJECT = Subject("consortium", "run1", "ab" * 32, round=3, attempt=2)
-COORDINATOR_KEY = SigningKey.generate()
-KEYS = {SiteId(site): SigningKey.generate() for site in SITES}
-FIRST_NODE = 100
-NODES = {FIRST_NODE + place: SiteId(site) for place, site in enumerate(SITES)}
-DEADLINE_SECONDS = 30.0
-
-Script = Callable[[SiteId, Message], Message | None]
-
-
-def reply_to(request: Message, site: SiteId, **changes: Any) -> Message:
-    """Answer as an honest site does, but for `changes` of what is signed."""
-    envelope, _ = envelope_of(request.content)
-    header = read_header(envelope)
-    message = changes.pop("message", messages.TrainReply(2))
-    kind, body = messages.encode_message(message)
-    arrays = changes.pop("arrays", {"update": np.arange(4, dtype=np.float32)})
-    fields = {"consortium", "run", "manifest_sha256", "round", "attempt"} & set(changes)
-    subject = dataclasses.replace(
-        Subject(header.consortium, header.run, header.manifest_sha256, header.round,
-                header.attempt),
-        **{name: changes.pop(name) for name in fields},
-    )  # fmt: skip
-    signed: dict[str, Any] = {
-        "sender": site,
-        "recipient": COORDINATOR,
-        "kind": kind,
-        "body": body,
-        "arrays_sha256": hashes_of_arrays(arrays),
-        "in_reply_to": envelope.sha256,
-    }
-    key = changes.pop("key", KEYS[site])
-    answer = sign_envelope(key, subject=subject, **(signed | changes))
-    return Message(records_of(answer, array_record(arrays)), reply_to=request)
-
-
-def honest(site: SiteId, request: Message) -> Message:
-    return reply_to(request, site)
-
-
-class ScriptedGrid(InProcessGrid):
-    """Sites that answer as their scripts say; None is no answer at all."""
-
-    poll_seconds = 0.5
-
-    def __init__(self, scripts: dict[str, Script]) -> None:
-        super().__init__({node: {} for node in NODES})
-        self.scripts = scripts
-        self.requests: list[tuple[SiteId, Message]] = []
-
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        for message_id in message_ids:
-            message = self._waiting.get(message_id)
-            if message is None:
-                continue
-            site = NODES[message.metadata.dst_node_id]
-            answer = self.scripts.get(site, honest)(site, message)
-            if answer is not None:
-                self.requests.append((site, self._waiting.pop(message_id)))
-                return [answer]
-        return []
-
-
-def question(subject: Subject = SUBJECT) -> Question:
-    weights = np.ones(4, dtype=np.float32)
-    return Question(
-        "train.round",
-        subject,
-        messages.TrainRound(evaluate=False),
-        array_record_of_buffers({"weights": weights.tobytes()}),
-        hashes_of_arrays({"weights": weights}),
-    )
-
-
-def exchange_over(
-    scripts: dict[str, Script], clock: FakeClock | None = None
-) -> tuple[Exchange, ScriptedGrid]:
-    """Give an exchange that has found its sites, all honest until then."""
-    grid = ScriptedGrid({})
-    roster = {site: key.verifying_key for site, key in KEYS.items()}
-    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock or FakeClock())
-    exchange.find_sites(question(), DEADLINE_SECONDS)
-    grid.scripts = scripts
-    grid.requests.clear()
-    return exchange, grid
-
-
-def ask(scripts: dict[str, Script], clock: FakeClock | None = None) -> list[Answer | Failure]:
-    exchange, _ = exchange_over(scripts, clock)
-    return list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
+from fedward_server.coordinator.exchange import Answer, Exchange, Failure
 
 
 def test_answers_come_in_the_order_of_the_sites_with_their_arrays() -> None:
@@ -132,6 +48,7 @@ def test_answers_come_in_the_order_of_the_sites_with_their_arrays() -> None:
 def test_a_request_is_signed_for_its_one_recipient() -> None:
     exchange, grid = exchange_over({})
     list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
+    assert [site for site, _ in grid.requests] == list(KEYS)
     for site, request in grid.requests:
         envelope, arrays = envelope_of(request.content)
         header = verify_envelope(envelope, arrays, lambda _: COORDINATOR_KEY.verifying_key)
@@ -298,6 +215,36 @@ def test_a_refusal_at_the_start_names_its_site() -> None:
     assert found[1] == Failure(SiteId("birch"), "E_COHORT_EMPTY")
 
 
+NOT_YET = ["WAITING_FOR_APPROVAL", "ROSTER_NOT_ACCEPTED", "SITE_PAUSED"]
+
+
+@pytest.mark.parametrize("code", NOT_YET)
+def test_a_site_where_somebody_has_yet_to_decide_is_asked_again_until_it_comes_in(
+    code: str,
+) -> None:
+    clock, asked = FakeClock(), []
+
+    def decides_late(site: SiteId, request: Message) -> Message:
+        asked.append(clock.now)
+        message = messages.TrainReply(2) if clock.now > 20 else messages.Refusal(code)
+        return reply_to(request, site, message=message, arrays={})
+
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    exchange = Exchange(ScriptedGrid({"birch": decides_late}), COORDINATOR_KEY, roster, clock)
+    found = exchange.find_sites(question(), DEADLINE_SECONDS)
+    assert [type(outcome) for outcome in found] == [Answer] * 3
+    assert 20 < clock.now < DEADLINE_SECONDS
+    assert 4 <= len(asked) <= 6  # every few seconds, not at each poll
+    assert isinstance(next(exchange.ask(question(), [SiteId("birch")], 1.0)), Answer)
+
+
+@pytest.mark.parametrize("code", NOT_YET)
+def test_a_site_that_has_not_decided_by_the_deadline_is_named_by_its_code(code: str) -> None:
+    found = find({"birch": _changed(message=messages.Refusal(code), arrays={})})
+    assert found[1] == Failure(SiteId("birch"), code)
+    assert [type(outcome) for outcome in found] == [Answer, Failure, Answer]
+
+
 def test_a_site_that_was_never_found_fails_when_it_is_asked() -> None:
     roster = {site: key.verifying_key for site, key in KEYS.items()}
     grid = ScriptedGrid({"birch": lambda site, request: None})
@@ -306,3 +253,93 @@ def test_a_site_that_was_never_found_fails_when_it_is_asked() -> None:
     outcomes = list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
     assert outcomes[1] == Failure(SiteId("birch"), "NODE_UNAVAILABLE")
     assert [type(outcome) for outcome in outcomes] == [Answer, Failure, Answer]
+
+
+class ComingGrid(ScriptedGrid):
+    """Nodes that connect, and go, by the clock.
+
+    Args:
+        online: Gives the nodes that are there at a time.
+    """
+
+    def __init__(self, clock: FakeClock, online: Callable[[float], set[int]]) -> None:
+        super().__init__({})
+        self.clock = clock
+        self.online = online
+
+    def get_node_ids(self) -> list[int]:
+        return sorted(self.online(self.clock.now))
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """As Flower does: a message to a node that it does not know has no id."""
+        known = self.online(self.clock.now)
+        return [
+            pushed if message.metadata.dst_node_id in known else ""
+            for message in messages
+            for pushed in super(ComingGrid, self).push_messages([message])
+        ]
+
+
+def found_by(grid: ComingGrid, clock: FakeClock) -> list[Answer | Failure]:
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
+    return exchange.find_sites(question(), DEADLINE_SECONDS)
+
+
+def test_a_node_that_connects_late_is_asked_when_it_comes() -> None:
+    clock = FakeClock()
+    late = {FIRST_NODE + 1: 12.0, FIRST_NODE + 2: 20.0}
+    grid = ComingGrid(clock, lambda now: {n for n in NODES if now >= late.get(n, 0)})
+    assert all(isinstance(outcome, Answer) for outcome in found_by(grid, clock))
+    assert 20 <= clock.now < 21
+
+
+def test_who_has_not_come_by_the_deadline_is_not_available() -> None:
+    clock = FakeClock()
+    grid = ComingGrid(clock, lambda now: {FIRST_NODE})
+    first, *others = found_by(grid, clock)
+    assert isinstance(first, Answer)
+    assert [other.code for other in others if isinstance(other, Failure)] == [
+        "NODE_UNAVAILABLE",
+        "NODE_UNAVAILABLE",
+    ]
+    assert DEADLINE_SECONDS <= clock.now < DEADLINE_SECONDS + 1
+
+
+def test_a_node_that_went_before_it_answered_is_asked_again() -> None:
+    clock = FakeClock()
+    grid = ComingGrid(clock, lambda now: set(NODES))
+
+    def goes_once(site: SiteId, request: Message) -> Message:
+        grid.scripts = {}
+        return Message(Error(code=1, reason="Node Unavailable"), reply_to=request)
+
+    grid.scripts = {SiteId(SITES[0]): goes_once}
+    assert all(isinstance(outcome, Answer) for outcome in found_by(grid, clock))
+    assert [site for site, _ in grid.requests].count(SiteId(SITES[0])) == 2
+
+
+def test_a_stranger_that_never_answers_holds_up_nobody() -> None:
+    clock = FakeClock()
+    stranger = 999
+    grid = ComingGrid(clock, lambda now: {*NODES, stranger})
+    grid.scripts = {SiteId("stranger"): lambda site, request: None}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(NODES, stranger, SiteId("stranger"))
+        outcomes = found_by(grid, clock)
+    assert [outcome.site for outcome in outcomes] == list(SITES)
+    assert clock.now < 1
+
+
+def test_a_message_to_a_node_that_is_gone_fails_at_once() -> None:
+    clock = FakeClock()
+    here = set(NODES)
+    grid = ComingGrid(clock, lambda now: here)
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
+    exchange.find_sites(question(), DEADLINE_SECONDS)
+    here.discard(FIRST_NODE)
+    before = clock.now
+    outcomes = list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
+    assert outcomes[0] == Failure(SiteId(SITES[0]), "NODE_UNAVAILABLE")
+    assert clock.now == before

@@ -202,3 +202,43 @@ def test_memory_of_a_round_does_not_grow_with_the_number_of_sites() -> None:
     few, many = _peak_buffers_of_a_round(10), _peak_buffers_of_a_round(100)
     assert many == pytest.approx(few, abs=0.05)
     assert many < 2.5
+
+
+# -- a sum that came as one ------------------------------------------------------------------------
+
+
+def test_a_sum_is_as_good_as_its_parts() -> None:
+    start, updates = np.zeros(3, np.float32), np.eye(3, dtype=np.float32)
+    parts, whole = model_of(start), model_of(start)
+    one_round(parts, updates, [1.0, 0.5, 0.25])
+    whole.begin_round()
+    whole.take_sum(np.array([1.0, 0.5, 0.25], dtype=np.float32), 1.75)
+    whole.commit_round()
+    assert whole.weights == parts.weights
+
+
+@pytest.mark.parametrize(
+    ("limit", "weight", "taken"),
+    [(0.0, 1.0, True), (5.0, 1.0, True), (4.999, 1.0, False), (2.5, 2.0, True), (2.4, 2.0, False)],
+)
+def test_a_mean_longer_than_the_limit_is_not_taken(
+    limit: float, weight: float, taken: bool
+) -> None:
+    model = model_of(np.zeros(2, np.float32))
+    model.begin_round()
+    total = np.array([3.0, 4.0], dtype=np.float32)  # norm 5, worked by hand
+    if taken:
+        model.take_sum(total, weight, mean_norm_limit=limit)
+        return
+    with pytest.raises(UnusableUpdateError, match="mean_norm_limit") as caught:
+        model.take_sum(total, weight, mean_norm_limit=limit)
+    assert caught.value.code == "MEAN_NORM_TOO_LARGE"
+
+
+def test_a_norm_that_float32_cannot_hold_is_still_too_long() -> None:
+    model = model_of(np.zeros(2, np.float32))
+    huge = np.full(2, 3e38, dtype=np.float32)
+    with pytest.raises(UnusableUpdateError, match="mean_norm_limit"):
+        model.take_sum(huge, 1.0, mean_norm_limit=1e9)
+    with pytest.raises(UnusableUpdateError):
+        model.take_sum(np.full(2, np.nan, dtype=np.float32), 1.0, mean_norm_limit=1e9)

@@ -134,3 +134,30 @@ def test_a_second_process_is_told_that_the_folder_is_in_use(tmp_path: Path) -> N
     finally:
         journal.close()
     FileRunJournal(tmp_path).close()
+
+
+# -- rounds whose contributions came masked --------------------------------------------------------
+
+
+def masked(number: int, clipped: int) -> Entry:
+    aggregation = {"sites_ready": 5, "threshold": 4, "values_clipped": clipped, "wrong_shares": 0}
+    return committed(number) | {"aggregation": aggregation}
+
+
+def test_a_round_that_was_left_out_has_no_participants_and_no_checkpoint() -> None:
+    dropped = {"kind": "round.dropped", "round": 2, "attempt": 1, "failures": []}
+    history = replay([ACCEPTED, masked(1, 3), dropped, masked(3, 4)])
+    assert history.participants == [["alder", "birch"], [], ["alder", "birch"]]
+    assert [number for number, _, _ in history.checkpoints] == [1, 3]
+    assert history.round == 3
+    assert history.values_clipped == 7
+    assert history.aggregation == masked(3, 4)["aggregation"]
+
+
+def test_an_evaluation_that_was_lost_begins_again_under_another_number() -> None:
+    abandoned = {"kind": "evaluation.abandoned", "split": "test", "number": 0, "failures": []}
+    lost = {"kind": "evaluation.lost", "split": "test"}
+    history = replay([ACCEPTED, abandoned, abandoned | {"number": 1}])
+    assert history.evaluation_attempts == {"test": 1}
+    apply_entry(history, lost)
+    assert (history.evaluation_attempts, history.evaluations_lost) == ({}, {"test": 1})

@@ -1,4 +1,5 @@
 import math
+import re
 import sys
 from typing import Any
 from xml.etree import ElementTree
@@ -30,6 +31,13 @@ def test_every_chart_is_well_formed_and_described(classification: dict[str, Any]
         assert root.get("role") == "img"
         assert root.get("aria-label") == figure.description
         assert "width" not in root.keys()  # noqa: SIM118
+
+
+def test_a_single_evaluation_stands_above_a_whole_round(classification: dict[str, Any]) -> None:
+    curve = curve_of(classification["history"][:1], "auc")
+    ticks = re.findall(r">([\d.]+)</text>", curves_chart([curve], None, key="b").svg)
+    assert "10" in ticks
+    assert not [tick for tick in ticks if float(tick) > 2 and "." in tick]
 
 
 def test_the_same_data_give_the_same_bytes(classification: dict[str, Any]) -> None:

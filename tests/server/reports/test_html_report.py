@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,15 @@ def test_a_segmentation_report_shows_structures_and_examples(
     assert "slice 26" in text
     assert "reference, solid" in text
     assert "Federated, pooled, and alone" not in text
+
+
+def test_an_example_says_that_its_class_is_not_the_one_by_the_threshold(
+    classification: dict[str, Any], segmentation_examples: list[ExamplePrediction]
+) -> None:
+    told = "Told is the likeliest class"
+    examples = [replace(segmentation_examples[0], truth=None, prediction=None)]
+    assert told in html_of(classification, examples)
+    assert told not in html_of(classification)
 
 
 def test_a_failed_run_has_a_report_too(bare: dict[str, Any]) -> None:

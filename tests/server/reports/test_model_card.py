@@ -51,3 +51,12 @@ def test_markup_in_names_is_escaped(classification: dict[str, Any]) -> None:
     classification["job"]["job"]["name"] = "<script>x</script> | [a](b)\n# big"
     title = model_card_text(classification).splitlines()[0]
     assert title == r"# Model card: \<script\>x\</script\> \| \[a\](b) \# big"
+
+
+def test_steps_and_weighting_are_told_in_words(classification: dict[str, Any]) -> None:
+    classification["job"]["training"]["local_steps"] = 1
+    card = model_card_text(classification)
+    assert "each of 1 local step\n" in card
+    assert "- Strategy: fedavgm, sites weighted by the band of their patients" in card
+    classification["job"]["strategy"]["weighting"] = "uniform"
+    assert "- Strategy: fedavgm, every site weighted alike" in model_card_text(classification)

@@ -26,11 +26,20 @@ def test_a_participant_that_the_sites_table_does_not_name_is_counted_too() -> No
 
 def test_failures_are_grouped_by_site_and_code(classification: dict[str, Any]) -> None:
     groups = failure_groups(classification)
-    assert [(g.site, g.code, g.count, g.rounds_text) for g in groups] == [
-        ("hospB", "TRAINING_FAILED", 2, "40 to 41"),
-        ("hospB", "NON_FINITE", 1, "3"),
+    assert [(g.site, g.code, g.count, g.when_text) for g in groups] == [
+        ("hospB", "TRAINING_FAILED", 2, "in rounds 40 to 41"),
+        ("hospB", "NON_FINITE", 1, "in round 3"),
     ]
     assert groups[1].meaning
+
+
+def test_round_0_is_called_the_acceptance() -> None:
+    failures = [{"round": number, "site": "a", "code": "BATCH_TOO_LARGE"} for number in (0, 2, 3)]
+    (first,) = failure_groups({"failures": failures[:1]})
+    (all_of_them,) = failure_groups({"failures": failures})
+    assert first.when_text == "at acceptance"
+    assert all_of_them.when_text == "at acceptance and in rounds 2 to 3"
+    assert "more patients than the site has" in first.meaning
 
 
 def test_an_unknown_code_is_left_without_a_meaning() -> None:

@@ -98,3 +98,11 @@ def test_several_seeds_are_shown_as_mean_and_spread(
 
 def test_no_seed_at_all_still_prints() -> None:
     assert "none" in _printed(lambda console: print_seed_summary(console, []))
+
+
+def test_what_the_coordinator_saw_and_what_privacy_there_was_is_printed(
+    classification: dict[str, Any],
+) -> None:
+    text = _printed(lambda console: print_result(console, classification))
+    assert "Secure aggregation: off, the coordinator saw each site's update" in text
+    assert "Privacy: no differential privacy" in text

@@ -2,7 +2,9 @@ from typing import Any
 
 import pytest
 
+from fedward_server.reports.html_report import html_of
 from fedward_server.reports.statements import (
+    aggregation_line,
     aggregation_statement,
     figure_notes,
     privacy_statement,
@@ -65,10 +67,71 @@ def test_with_protection_the_numbers_of_the_guarantee_are_told(
     classification["privacy"].update(
         mechanism="per-site", unit="patient", epsilon={"hospA": 3.2}, delta=1e-5, accountant="PLD"
     )
-    assert "sums over sites only" in aggregation_statement(classification)
+    assert "saw only sums over sites" in aggregation_statement(classification)
     statement = privacy_statement(classification)
     assert all(part in statement for part in ("3.2 (hospA)", "1e-05", "PLD", "each patient"))
     assert any("from a seed" in note for note in protection_notes(classification))
+
+
+MASKED = {
+    "enabled": True, "suite": "S1", "bits": 32, "sites_ready": 5, "threshold": 4,
+    "values_clipped": 0, "rounds_left_out": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, "saw only sums over at least 4 of 5 sites"),
+        ({"sites_ready": 3, "threshold": 3}, "saw only sums over all 3 sites"),
+        ({"values_clipped": 1}, "1 value of updates had no room in it"),
+        ({"values_clipped": 1200}, "1,200 values of updates had no room in it"),
+        ({"rounds_left_out": [2, 7]}, "The sum was lost in 2 rounds (2, 7)"),
+    ],
+)
+def test_what_the_coordinator_saw_of_masked_sites_is_told_in_numbers(
+    classification: dict[str, Any], changes: dict[str, Any], wanted: str
+) -> None:
+    classification["secure_aggregation"] = MASKED | changes
+    statement = aggregation_statement(classification)
+    assert wanted in statement
+    assert "never the update or the evaluation of one site" in statement
+    assert ("clipped" in statement) == ("values_clipped" in changes)
+    assert ("lost" in statement) == ("rounds_left_out" in changes)
+
+
+def test_a_simulation_is_said_to_hide_nothing_from_whoever_ran_it(
+    classification: dict[str, Any],
+) -> None:
+    classification["secure_aggregation"] = MASKED
+    assert "hides nothing from whoever ran it" in aggregation_statement(classification)
+    assert "statement protected" not in html_of(classification)
+    simulated = aggregation_line(classification)
+    _make_real(classification)
+    assert "whoever ran it" not in aggregation_statement(classification)
+    assert 'class="statement protected">Secure aggregation' in html_of(classification)
+    assert aggregation_line(classification) == (
+        "Secure aggregation: the coordinator saw only sums over at least 4 of 5 sites"
+    )
+    assert simulated.endswith("at least 4 of 5 sites; in a simulation it hides nothing")
+
+
+def _make_real(result: dict[str, Any]) -> None:
+    """Take out what a simulation alone knows: figures and counts of single sites."""
+    result["metrics_per_site"] = None
+    for about in result["sites"].values():
+        about["counts"] = None
+
+
+def test_one_line_says_whether_the_coordinator_saw_single_updates(
+    classification: dict[str, Any],
+) -> None:
+    classification["secure_aggregation"] = {"enabled": False}
+    assert "saw each site's update" in aggregation_line(classification)
+    classification["secure_aggregation"] = {"enabled": True}
+    assert "saw only sums over sites" in aggregation_line(classification)
+    del classification["secure_aggregation"]
+    assert aggregation_line(classification) == ""
 
 
 @pytest.mark.parametrize("is_hidden", [True, False])

@@ -10,15 +10,16 @@ from fedward_common.identities import COORDINATOR
 from fedward_common.wire import messages
 from fedward_common.wire.envelope import Subject, sign_envelope
 from fedward_common.wire.flower_records import array_record_of_buffers, records_of
-from fedward_server.simulation.federation import coordinator_key
 from fedward_server.simulation.in_process_grid import FIRST_NODE_ID, InTurnGrid
+from fedward_server.simulation.throwaway_consortium import private_key
 
 
 def test_two_messages_to_one_node_sent_at_once_are_both_answered(
     tiny: TinyFederation, run_folder: Path
 ) -> None:
     setup = tiny.set_up(run_folder)
-    kind, body = messages.encode_message(messages.ManifestQuery(setup.manifest_bytes))
+    query = messages.ManifestQuery(setup.manifest_bytes, setup.roster_bytes)
+    kind, body = messages.encode_message(query)
     envelope = sign_envelope(
         setup.key, subject=Subject(setup.manifest.consortium, setup.manifest.run, ""),
         sender=COORDINATOR, recipient="", kind=kind, body=body, arrays_sha256={},
@@ -36,6 +37,6 @@ def test_two_messages_to_one_node_sent_at_once_are_both_answered(
 
 def test_the_coordinators_key_is_its_owners_alone_and_stays(tmp_path: Path) -> None:
     file = tmp_path / "keys" / "coordinator.key"
-    key = coordinator_key(file)
+    key = private_key(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert coordinator_key(file).to_raw() == key.to_raw()
+    assert private_key(file).to_raw() == key.to_raw()

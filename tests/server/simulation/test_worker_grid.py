@@ -131,7 +131,8 @@ def test_no_more_answers_are_kept_than_there_are_workers(
 ) -> None:
     """Twelve questions whose answers are read from the last to the first."""
     setup = tiny.set_up(tmp_path / "run")
-    kind, body = messages.encode_message(messages.ManifestQuery(setup.manifest_bytes))
+    query = messages.ManifestQuery(setup.manifest_bytes, setup.roster_bytes)
+    kind, body = messages.encode_message(query)
     subject = Subject(setup.manifest.consortium, setup.manifest.run, "")
     envelope = sign_envelope(
         setup.key, subject=subject, sender=COORDINATOR, recipient="", kind=kind, body=body,

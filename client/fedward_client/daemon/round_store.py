@@ -1,0 +1,163 @@
+"""The files of one round at a site: contribution and state, sealed until the round is over.
+
+After unmasking only the answers are left, for a coordinator that asks again; when a higher round
+begins, nothing of a lower one is.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward_client.secagg.member_state import MemberState, Stage
+from fedward_common.atomic_files import sync_folder, write_atomically
+from fedward_common.crypto.mask_stream import Words
+from fedward_common.crypto.secret_bytes import SecretBytes
+from fedward_common.errors import AggregationRefusedError, CorruptFileError
+from fedward_common.round_vault import RoundVault, forget_vault
+from fedward_common.secagg import refusal_codes as codes
+from fedward_common.secagg.binding import RoundBinding
+from fedward_common.secagg.layout import ContributionLayout
+from fedward_common.secagg.messages import decode_abandonments, encode_abandonments
+from fedward_common.wire import messages
+
+_STATE = "member.sealed"
+_CONTRIBUTION = "contribution.sealed"
+_ANSWERS = "answers.cbor"
+_ABANDONMENTS = "abandonments-{}.cbor"
+_OVER = "over"
+_HASH_BYTES = 32
+
+
+@dataclass(frozen=True)
+class RoundStore:
+    """The files of one round of one purpose."""
+
+    vault: RoundVault
+
+    @classmethod
+    def of(
+        cls, run_folder: Path, purpose: messages.SecurePurpose, number: int, *, durable: bool
+    ) -> "RoundStore":
+        """Name the store of a round; `durable` as in `RoundVault`."""
+        return cls(RoundVault(run_folder / "secure" / f"{purpose}-{number:08d}", durable=durable))
+
+    @property
+    def _folder(self) -> Path:
+        return self.vault.folder
+
+    def forget_lower_rounds(self) -> None:
+        """Destroy what lower rounds left; that this one was asked for is remembered before.
+
+        Raises:
+            AggregationRefusedError: A higher round has begun already.
+        """
+        name = self._folder.name
+        purpose = name.rpartition("-")[0]
+        folders = self._folder.parent.glob(f"{purpose}-*")
+        others = sorted(folder for folder in folders if folder.name != name)
+        if others and others[-1].name > name:
+            raise AggregationRefusedError(
+                f"round {name[-8:]} of a run that is at {others[-1].name[-8:]}",
+                code=codes.ROUND_OLD,
+            )
+        # Whatever comes of this round, no lower one is done again: it may be in a sum already.
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.vault.durable:
+            # Also of a first round: a site that forgot it would answer one attempt twice.
+            sync_folder(self._folder.parent)
+            sync_folder(self._folder.parent.parent)
+        for folder in others:
+            forget_vault(folder, durable=self.vault.durable)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the round is over here, whatever became of it."""
+        return (self._folder / _OVER).exists()
+
+    def close(self) -> None:
+        """End the round for good, and destroy what is left of it but answers."""
+        (self._folder / _OVER).touch(mode=0o600)
+        if self.vault.durable:
+            sync_folder(self._folder)
+        self.vault.destroy()
+
+    def state(self) -> MemberState | None:
+        """Give the member's state, of a round that was unmasked too."""
+        answers = self._folder / _ANSWERS
+        if answers.is_file():
+            self.vault.destroy()  # a crash may have come between the two
+            content: bytes | None = answers.read_bytes()
+        else:
+            content = self.vault.latest(_STATE)
+        return None if content is None else MemberState.from_secret(SecretBytes(content))
+
+    def keep_state(self, state: MemberState) -> None:
+        """Write the state; once it holds answers alone, destroy secrets and contribution."""
+        content = state.to_secret().reveal()
+        if state.stage is not Stage.UNMASKED:
+            self.vault.append(_STATE, content)
+            return
+        answers = self._folder / _ANSWERS
+        if self.vault.durable:
+            write_atomically(answers, content, mode=0o600)
+        else:
+            temporary = answers.with_suffix(".tmp")
+            temporary.touch(mode=0o600)
+            temporary.write_bytes(content)
+            temporary.replace(answers)
+        self.vault.destroy()
+
+    def contribution(
+        self, layout: ContributionLayout, binding: RoundBinding
+    ) -> tuple[Words, NDArray[np.uint64]] | None:
+        """Give writable copies of words and lane, if they are of these weights and this layout."""
+        content = self.vault.read(_CONTRIBUTION)
+        if content is None or content[:_HASH_BYTES] != _content_hash(binding):
+            return None
+        dtype = np.dtype(np.uint64 if layout.word_bytes == 8 else np.uint32)
+        ends = _HASH_BYTES + layout.num_words * dtype.itemsize
+        if len(content) != ends + 8 * layout.lane.length:
+            raise CorruptFileError(
+                f"{self._folder / _CONTRIBUTION} has another length", hint="abandon the round"
+            )
+        words = np.frombuffer(content, dtype, layout.num_words, _HASH_BYTES).copy()
+        lane = np.frombuffer(content, np.uint64, layout.lane.length, ends).copy()
+        return words, lane
+
+    def keep_contribution(
+        self,
+        layout: ContributionLayout,
+        binding: RoundBinding,
+        words: Words,
+        lane: NDArray[np.uint64],
+    ) -> None:
+        """Write the contribution, sealed, before anybody hears of it."""
+        content = b"".join((_content_hash(binding), words.data, lane.data))
+        self.vault.write(_CONTRIBUTION, content)
+
+    def abandonments(self, attempt: int) -> list[bytes]:
+        """Give what was shown of others' abandonments of an attempt."""
+        path = self._folder / _ABANDONMENTS.format(attempt)
+        return decode_abandonments(path.read_bytes()) if path.is_file() else []
+
+    def keep_abandonments(self, attempt: int, signed: Iterable[bytes]) -> None:
+        """Keep verified abandonments of an attempt, in place of those that were shown before."""
+        path = self._folder / _ABANDONMENTS.format(attempt)
+        write_atomically(path, encode_abandonments(sorted(signed)), mode=0o600)
+
+
+def close_rounds(run_folder: Path, *, durable: bool) -> None:
+    """End the rounds of training and validation of a run that is being tested."""
+    for purpose in ("train", "validation"):
+        for folder in (run_folder / "secure").glob(f"{purpose}-*"):
+            RoundStore(RoundVault(folder, durable=durable)).close()
+
+
+def _content_hash(binding: RoundBinding) -> bytes:
+    """Name what a contribution was made of: these weights in this layout."""
+    named = f"{binding.weights_sha256}:{binding.codec_sha256}"
+    return hashlib.sha256(named.encode()).digest()

@@ -1,0 +1,216 @@
+"""Files of one round that are unreadable once the round's key is gone.
+
+Every file is sealed under a key derived from the key of the round and a salt of its own. To destroy
+the round is to overwrite and remove that one small key first; what remains of the other files, in a
+backup or in blocks that a disk kept, is noise. (A disk that keeps old versions of overwritten
+blocks may keep the key as well; full-disk encryption is the answer to that.)
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedward_common.atomic_files import full_disk_named, sync_folder, write_all, write_atomically
+from fedward_common.crypto.key_derivation import derive_key
+from fedward_common.crypto.sealing import open_sealed, seal
+from fedward_common.crypto.secret_bytes import SecretBytes
+from fedward_common.errors import CorruptFileError, UnverifiedMessageError
+
+_KEY = "round.key"
+_LABEL = "fedward round vault v1"
+_KEY_BYTES = 32
+_SALT_BYTES = 16
+_LENGTH_BYTES = 8
+
+
+@dataclass(frozen=True)
+class RoundVault:
+    """A folder of sealed files.
+
+    Args:
+        folder: Of this round alone; made when something is written.
+        durable: Whether a write must outlive a power cut, and not the process alone.
+    """
+
+    folder: Path
+    durable: bool = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the round's key is there."""
+        return (self.folder / _KEY).is_file()
+
+    def write(self, name: str, content: bytes | memoryview) -> None:
+        """Seal a file, in place of the one of this name.
+
+        Raises:
+            DiskFullError: No space; the old file is untouched.
+        """
+        salt = os.urandom(_SALT_BYTES)
+        sealed = seal(self._key_of(salt, name), content, associated=name.encode())
+        self._write(name, (salt, sealed))
+
+    def read(self, name: str) -> bytes | None:
+        """Open a file; None where it is not there, or the round's key is gone.
+
+        Raises:
+            CorruptFileError: It is not what was sealed.
+        """
+        path = self.folder / name
+        if not self.is_open or not path.is_file():
+            return None
+        return self._opened(path, memoryview(path.read_bytes()))
+
+    def _opened(self, path: Path, content: memoryview) -> bytes:
+        salt, sealed = bytes(content[:_SALT_BYTES]), content[_SALT_BYTES:]
+        try:
+            key = self._key_of(salt, path.name)
+            return open_sealed(key, sealed, associated=path.name.encode())
+        except UnverifiedMessageError as error:
+            raise CorruptFileError(
+                f"{path} is not what was written", hint="the round cannot go on here"
+            ) from error
+
+    def append(self, name: str, content: bytes) -> None:
+        """Seal a small record behind the others of a file; `latest` gives it.
+
+        A third of the time of `write`, for what changes with every message. A record that a crash
+        cut short was never acknowledged: it is cut off before the next one is written.
+
+        Raises:
+            DiskFullError: No space; the records before are untouched.
+        """
+        salt = os.urandom(_SALT_BYTES)
+        sealed = seal(self._key_of(salt, name), content, associated=name.encode())
+        record = len(sealed).to_bytes(_LENGTH_BYTES, "big") + salt + sealed
+        path = self.folder / name
+        with full_disk_named(path):
+            file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                _, end = _last_record(file)
+                try:
+                    _write_at(file, record, end)
+                except OSError:
+                    os.ftruncate(file, end)
+                    raise
+                os.ftruncate(file, end + len(record))
+                if self.durable:
+                    os.fsync(file)
+            finally:
+                os.close(file)
+            if self.durable and end == 0:
+                sync_folder(self.folder)
+
+    def latest(self, name: str) -> bytes | None:
+        """Open the last whole record; None where there is none, or the round's key is gone.
+
+        Raises:
+            CorruptFileError: It is not what was sealed.
+        """
+        path = self.folder / name
+        if not self.is_open or not path.is_file():
+            return None
+        file = os.open(path, os.O_RDONLY)
+        try:
+            start, end = _last_record(file)
+            record = os.pread(file, end - start, start)[_LENGTH_BYTES:]
+        finally:
+            os.close(file)
+        return self._opened(path, memoryview(record)) if record else None
+
+    def destroy(self) -> None:
+        """Destroy the key, then remove what was sealed; other files of the folder stay."""
+        path = self.folder / _KEY
+        if path.is_file():
+            with path.open("r+b", buffering=0) as file:
+                file.write(bytes(_KEY_BYTES))
+                if self.durable:
+                    os.fsync(file.fileno())
+            path.unlink()
+        for file_ in self._sealed_files():
+            file_.unlink(missing_ok=True)
+
+    def _sealed_files(self) -> Iterator[Path]:
+        return self.folder.glob("*.sealed")
+
+    def _key_of(self, salt: bytes, name: str) -> SecretBytes:
+        return derive_key(self._round_key(), label=_LABEL, context=salt + name.encode())
+
+    def _round_key(self) -> SecretBytes:
+        path = self.folder / _KEY
+        if not path.is_file():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._write(_KEY, (os.urandom(_KEY_BYTES),))
+        key = path.read_bytes()
+        if len(key) != _KEY_BYTES:
+            raise CorruptFileError(f"{path} is no key", hint="the round cannot go on here")
+        return SecretBytes(key)
+
+    def _write(self, name: str, blocks: tuple[bytes | memoryview, ...]) -> None:
+        path = self.folder / name
+        if self.durable:
+            write_atomically(path, blocks, mode=0o600)
+            return
+        temporary = path.with_name(f".{name}.tmp")
+        with full_disk_named(path):
+            file = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+            try:
+                for block in blocks:
+                    write_all(file, block)
+            finally:
+                os.close(file)
+            temporary.replace(path)
+
+
+def _last_record(file: int) -> tuple[int, int]:
+    """Give where the last whole record begins and ends; 0 and 0 where there is none."""
+    size, start, end = os.fstat(file).st_size, 0, 0
+    while end + _LENGTH_BYTES <= size:
+        length = int.from_bytes(os.pread(file, _LENGTH_BYTES, end), "big")
+        following = end + _LENGTH_BYTES + _SALT_BYTES + length
+        if following > size:
+            break
+        start, end = end, following
+    return start, end
+
+
+def _write_at(file: int, record: bytes, at: int) -> None:
+    view = memoryview(record)
+    while view:
+        written = os.pwrite(file, view, at)
+        view, at = view[written:], at + written
+
+
+def framed(parts: Iterable[bytes | memoryview]) -> bytes:
+    """Join parts, each behind its length in 8 bytes."""
+    views = [memoryview(part).cast("B") for part in parts]
+    return b"".join(piece for view in views for piece in (len(view).to_bytes(8, "big"), view))
+
+
+def unframed(content: bytes, count: int) -> list[memoryview]:
+    """Take `count` joined parts apart, without a copy.
+
+    Raises:
+        CorruptFileError: There are more, fewer, or others.
+    """
+    view, parts, at = memoryview(content), [], 0
+    while at < len(view):
+        length = int.from_bytes(view[at : at + 8], "big")
+        parts.append(view[at + 8 : at + 8 + length])
+        at += 8 + length
+    if len(parts) != count or at != len(view):
+        raise CorruptFileError(
+            f"{len(parts)} parts came, {count} were written", hint="the round cannot go on here"
+        )
+    return parts
+
+
+def forget_vault(folder: Path, *, durable: bool = True) -> None:
+    """Destroy a round's folder with all that is in it."""
+    RoundVault(folder, durable).destroy()
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    if durable:
+        sync_folder(folder.parent)

@@ -1,0 +1,63 @@
+"""Whether the sites of a run can be added up at all: asked when a run is set up, refused in a line.
+
+Every site asks the same again in each round. Found there, it would cost each of them a round of
+training before anybody is told.
+"""
+
+from dataclasses import dataclass
+
+from fedward_common.consortium.roster import Roster
+from fedward_common.errors import AggregationRefusedError, ConfigurationError
+from fedward_common.identities import SiteId
+from fedward_common.job.job_file import Job
+from fedward_common.secagg.layout import evaluation_layout, fewest_ready_sites, training_layout
+from fedward_common.secagg.rules import verify_directory_sites
+
+
+@dataclass(frozen=True)
+class _Limits:
+    roster: Roster
+    participants: frozenset[SiteId]
+    minimum_sites: int
+    minimum_organisations: int
+    max_sites: int
+
+
+def require_aggregation_fits(
+    job: Job, training_sites: tuple[SiteId, ...], roster: Roster, num_parameters: int
+) -> None:
+    """Check a run with secure aggregation; without it there is nothing to check.
+
+    Raises:
+        ConfigurationError: Too few sites, one organisation with too many of them, or more sites
+            than the bits of the ring have room for; the key is named.
+        PrivacyError: The joint mechanism cannot be had with the job's numbers.
+    """
+    if not job.secure_aggregation.enabled:
+        return
+    num_sites = len(training_sites)
+    if num_sites < 2:
+        raise ConfigurationError(
+            f"secure_aggregation.enabled = true with {num_sites} training site: a sum of one hides "
+            "nobody",
+            hint="add sites, or set secure_aggregation.enabled = false",
+        )
+    minimum = job.secure_aggregation.minimum_sites
+    if minimum > num_sites:
+        raise ConfigurationError(
+            f"secure_aggregation.minimum_sites is {minimum}, the run has {num_sites} training "
+            "sites",
+            hint="add sites, or lower secure_aggregation.minimum_sites",
+        )
+    training_layout(job, num_sites, num_parameters, evaluates=True)
+    evaluation_layout(job, len(roster.sites))
+    fewest = fewest_ready_sites(job, "train", num_sites)
+    limits = _Limits(roster, frozenset(training_sites), fewest, 1, num_sites)
+    try:
+        verify_directory_sites(sorted(training_sites), limits)
+    except AggregationRefusedError as error:
+        raise ConfigurationError(
+            f"secure_aggregation.enabled = true cannot be had with these sites: {error}",
+            hint=error.hint,
+            code=error.code,
+        ) from error

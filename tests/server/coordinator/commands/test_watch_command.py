@@ -1,0 +1,118 @@
+"""`fedward watch`: every entry once, and an end when the run ends."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.server.coordinator.commands.conftest import FINISHED, HALF, Fedward
+
+from fedward_common.errors import FedwardError, StoppedError
+from fedward_server.coordinator.commands.watch_command import RunFailedError, run_watch
+from fedward_server.coordinator.coordinator_home import CoordinatorHome
+from fedward_server.coordinator.flower_control import OrderedRun
+from fedward_server.coordinator.run_stop import stop_run
+
+RUNNING = OrderedRun(is_open=True, is_running=True, code="")
+
+
+def then(*steps: Callable[[], None]) -> Callable[[float], None]:
+    """Let something happen at each wait; a wait too many is an error."""
+    left = list(steps)
+
+    def wait(seconds: float) -> None:
+        assert seconds > 0
+        left.pop(0)()
+
+    return wait
+
+
+def watched(
+    home: CoordinatorHome,
+    name: str,
+    wait: Callable[[float], None],
+    orders: dict[str, OrderedRun] | None = None,
+) -> None:
+    run_watch(home, name, json_output=True, orders=lambda: orders, wait=wait)
+
+
+def kinds(out: str) -> list[str]:
+    lines = [json.loads(line) for line in out.splitlines()]
+    return [line.get("state") or line["kind"] for line in lines]
+
+
+def finish(home: CoordinatorHome) -> None:
+    whole = (home.runs / FINISHED / "entries.jsonl").read_bytes()
+    (home.runs / HALF / "entries.jsonl").write_bytes(whole)
+
+
+def test_a_finished_run_is_told_from_its_first_entry_to_its_last(fedward: Fedward) -> None:
+    ended = fedward("watch", FINISHED)
+    lines = ended.out.splitlines()
+    assert ended.code == 0, ended.err
+    assert lines[0] == "accepted by alder, birch, cedar"
+    assert lines[1] == "round 1 of 4: alder, birch, cedar"
+    assert "round 2 has auc" in ended.out
+    assert lines[-2:] == ["finished", f"{FINISHED} is finished"]
+
+
+def test_entries_are_told_once_as_they_come_until_the_run_is_finished(
+    home: CoordinatorHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched(home, HALF, then(lambda: None, lambda: finish(home)), {HALF: RUNNING})
+    told = kinds(capsys.readouterr().out)
+    assert told[:4] == ["run.accepted", "round.committed", "round.committed", "running"]
+    assert told.count("round.committed") == 4
+    assert told.count("running") == 1
+    assert told[-2:] == ["run.finished", "finished"]
+
+
+def test_no_sums_of_patients_are_told(
+    home: CoordinatorHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched(home, FINISHED, then())
+    assert '"sums"' not in capsys.readouterr().out
+
+
+def test_a_run_that_fails_ends_the_watch_with_its_code(home: CoordinatorHome) -> None:
+    failed = OrderedRun(is_open=False, is_running=False, code="QUORUM_NOT_REACHED")
+    with pytest.raises(RunFailedError, match="failed: QUORUM_NOT_REACHED") as raised:
+        watched(home, HALF, then(), {HALF: failed})
+    assert raised.value.exit_code == 1
+    assert "--resume --name half" in raised.value.hint
+
+
+def test_a_run_that_is_stopped_ends_the_watch(home: CoordinatorHome) -> None:
+    def stop() -> None:
+        stop_run(home.runs / HALF, now_seconds=0)
+
+    with pytest.raises(StoppedError, match="'half' is stopped"):
+        watched(home, HALF, then(stop), {HALF: RUNNING})
+
+
+def test_a_run_waits_for_a_coordinator_that_is_gone(
+    home: CoordinatorHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched(home, HALF, then(lambda: None, lambda: finish(home)))
+    assert kinds(capsys.readouterr().out).count("waiting") == 1
+
+
+def test_who_stops_watching_stops_no_run(home: CoordinatorHome) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(StoppedError, match="no longer watched") as raised:
+        watched(home, HALF, then(interrupt), {HALF: RUNNING})
+    assert "goes on" in raised.value.hint
+    assert not (home.runs / HALF / "stopped.json").exists()
+
+
+def test_a_journal_that_is_changed_while_it_is_watched_ends_the_watch(
+    home: CoordinatorHome,
+) -> None:
+    def harm() -> None:
+        file = Path(home.runs / HALF / "entries.jsonl")
+        file.write_bytes(file.read_bytes().replace(b"alder", b"elder"))
+
+    with pytest.raises(FedwardError, match="was changed"):
+        watched(home, HALF, then(harm), {HALF: RUNNING})

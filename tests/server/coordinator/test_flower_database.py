@@ -1,0 +1,53 @@
+"""Flower's database, damaged or gone (F4, F5)."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from fedward_common.errors import CorruptFileError
+from fedward_server.coordinator.flower_database import is_rebuilt
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "superlink.sqlite"
+    assert not is_rebuilt(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (x TEXT)")
+        connection.executemany("INSERT INTO t VALUES (?)", [("y" * 500,)] * 200)
+    connection.close()
+    return path
+
+
+def test_the_first_start_and_the_next_are_nothing_to_tell(database: Path) -> None:
+    assert not is_rebuilt(database)
+
+
+def test_a_database_that_is_gone_is_told_once(database: Path) -> None:
+    database.unlink()
+    assert is_rebuilt(database)
+    sqlite3.connect(database).execute("CREATE TABLE t (x)")
+    assert not is_rebuilt(database)
+
+
+def test_what_lay_beside_a_database_that_is_gone_goes_as_well(database: Path) -> None:
+    database.unlink()
+    beside = [database.with_name(database.name + end) for end in ("-wal", "-shm")]
+    for path in beside:
+        path.write_bytes(b"of another database")
+    assert is_rebuilt(database)
+    assert not any(path.exists() for path in beside)
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut", "garbage", "page"])
+def test_a_damaged_database_is_refused_with_path_and_remedy(database: Path, damage: str) -> None:
+    content = bytearray(database.read_bytes())
+    if damage == "page":
+        content[4096 : 3 * 4096] = b"\xa5" * (2 * 4096)
+    damaged = {"emptied": b"", "cut": bytes(content[:700]), "garbage": b"\x17" * 9000}
+    database.write_bytes(damaged.get(damage, bytes(content)))
+    with pytest.raises(CorruptFileError, match=str(database)) as refused:
+        is_rebuilt(database)
+    assert "move it away" in refused.value.hint
+    assert database.exists()
