@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from fedward_client.enrolment.cli_commands import add_enrolment_commands
+from fedward_client.jobs.cli_commands import add_job_commands
 from fedward_client.ledger_group import LedgerGroup
 from fedward_common.command_line import CommandLine
 
@@ -29,6 +31,8 @@ ledger_app = typer.Typer(
     epilog="Example: fedward-site ledger chest",
 )
 app.add_typer(ledger_app, name="ledger")
+add_enrolment_commands(app)
+add_job_commands(app)
 _COMMAND_LINE = CommandLine.with_options(app, "fedward-site")
 
 HomeOption = Annotated[
@@ -357,6 +361,14 @@ def predict(
             json=json_,
         )
     )
+
+
+@app.command(epilog="Example: fedward-site start --home site")
+def start(home: HomeOption) -> None:
+    """Run the daemon until SIGTERM. Tells what happens in lines of JSON."""
+    from fedward_client.daemon.start_command import start_site
+
+    start_site(home)
 
 
 def main() -> None:

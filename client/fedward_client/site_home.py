@@ -14,6 +14,8 @@ policy.toml         what a job may spend of the patients' privacy (`site_policy`
 ledger_begun.json   says which ledger was begun here; sealed
 ledger/             what was spent; trust/ledger-head.json vouches for its last entry as well
 runs/RUN/           accepted manifest of a run, and the snapshots it goes on with
+jobs/RUN/           what was asked for, and what was decided (`jobs.job_store`)
+egress/RUN.jsonl    what left, by kind and size (`jobs.egress_record`)
 cache/              decoded job views; cache/native/ has what they are made from (`native_cache`)
 reports/            what was excluded, for the site's own eyes
 ```

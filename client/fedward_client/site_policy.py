@@ -5,7 +5,6 @@ the file has the defaults. A section or key that this version does not know is a
 that is not understood would not be kept.
 """
 
-import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,6 +19,7 @@ from fedward_common.job.job_file import Job
 from fedward_common.job.privacy_section import MAX_EPSILON, PrivacySection
 from fedward_common.job.secure_aggregation_section import SecureAggregationSection
 from fedward_common.settings import from_table, read_toml
+from fedward_common.unchanged_file import read_once
 
 # At a delta of 1e-3, publishing one patient in a thousand outright would keep the bound.
 MAX_DELTA_TOTAL = 1e-3
@@ -75,10 +75,10 @@ class ConsortiumPolicy:
 class SitePolicy:
     """All of `policy.toml`."""
 
-    jobs: JobsPolicy = field(default_factory=JobsPolicy)
     privacy: PrivacyPolicy = field(default_factory=PrivacyPolicy)
     consortium: ConsortiumPolicy = field(default_factory=ConsortiumPolicy)
     secure_aggregation: SecureAggregationPolicy = field(default_factory=SecureAggregationPolicy)
+    jobs: JobsPolicy = field(default_factory=JobsPolicy)
 
     def caps(self, privacy: PrivacySection | None = None) -> Caps:
         """Give what a job is held to in the ledger; without a job, what all jobs are."""
@@ -104,16 +104,9 @@ def read_policy(home: SiteHome) -> SitePolicy:
     if not path.exists() and not path.is_symlink():  # a link to nowhere is a file that is gone
         return SitePolicy()
     try:
-        state = path.stat()
+        return _unchanged_policy(path)
     except OSError:
         return _parsed_policy(path)
-    return _policy_as_of(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-
-
-@functools.lru_cache(maxsize=256)
-def _policy_as_of(path: Path, *state: int) -> SitePolicy:
-    """Read a policy once as long as its file is the same: every message of a run asks for it."""
-    return _parsed_policy(path)
 
 
 def _parsed_policy(path: Path) -> SitePolicy:
@@ -122,6 +115,9 @@ def _parsed_policy(path: Path) -> SitePolicy:
         return from_table(SitePolicy, table)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}", hint=error.hint) from error
+
+
+_unchanged_policy = read_once(_parsed_policy)
 
 
 def require_within_policy(policy: SitePolicy, job: Job, *, trains: bool) -> None:

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 import typer
 
 from fedward_common.command_line import CommandLine
+from fedward_server.consortium.cli_group import consortium_app
+from fedward_server.coordinator.commands.cli_group import runs_app
 
 DEFAULT_PARTS = 10
 MAX_SEED = 2**63 - 1
@@ -25,6 +27,10 @@ app = typer.Typer(
 )
 job_app = typer.Typer(help="Write and check job files.", no_args_is_help=True)
 app.add_typer(job_app, name="job")
+coordinator_app = typer.Typer(help="Serve hospitals and run runs.", no_args_is_help=True)
+app.add_typer(coordinator_app, name="coordinator")
+app.add_typer(consortium_app, name="consortium")
+app.add_typer(runs_app)
 _COMMAND_LINE = CommandLine.with_options(app, "fedward")
 
 
@@ -221,6 +227,50 @@ def job_check(
     from fedward_server.job_command import show_job
 
     show_job(file, json_output=json_)
+
+
+@coordinator_app.command(
+    "join", epilog="Example: fedward coordinator join --token-file coordinator.token --home DIR"
+)
+def coordinator_join(
+    home: Annotated[
+        Path,
+        typer.Option(
+            envvar="FEDWARD_COORDINATOR_HOME",
+            show_default=False,
+            help="Folder of everything that this coordinator keeps.",
+        ),
+    ],
+    token: Annotated[str | None, typer.Argument(help="What the office gave.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The same in a file.")
+    ] = None,
+    answer: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What the office answered.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Ask the consortium's office for a certificate; then again with its --answer."""
+    from fedward_server.consortium.coordinator_command import run_coordinator_join
+
+    run_coordinator_join(home, token=token, token_file=token_file, answer=answer, json_output=json_)
+
+
+@coordinator_app.command("start", epilog="Example: fedward coordinator start --home coordinator")
+def coordinator_start(
+    home: Annotated[
+        Path,
+        typer.Option(
+            envvar="FEDWARD_COORDINATOR_HOME",
+            show_default=False,
+            help="Folder of everything that this coordinator keeps.",
+        ),
+    ],
+) -> None:
+    """Serve until SIGTERM; runs that are not over go on. Tells what happens in lines of JSON."""
+    from fedward_server.coordinator.start_command import start_coordinator
+
+    start_coordinator(home)
 
 
 def _partition(text: str | None, num_sites: int | None) -> tuple[int, float] | None:

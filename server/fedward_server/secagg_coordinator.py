@@ -16,7 +16,6 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward_common.consortium.roster import Roster
 from fedward_common.crypto.mask_stream import Words, apply_masks
 from fedward_common.errors import AggregationRefusedError, FedwardError
 from fedward_common.identities import SiteId
@@ -45,7 +44,6 @@ from fedward_common.secagg.rules import (
 )
 from fedward_common.secagg.signed_items import (
     Directory,
-    verify_abandonment,
     verify_announcement,
     verify_confirmation,
     verify_directory,
@@ -74,7 +72,6 @@ __all__ = [
     "take_share",
     "take_unmask",
     "unmask_request",
-    "verify_abandonments",
 ]
 
 
@@ -281,32 +278,6 @@ def remove_masks(
     recovered = recover_masks(state)
     apply_masks(words, lane, recovered.masks, inverse=True)
     return recovered.wrong_shares
-
-
-def verify_abandonments(
-    state: AttemptState, unverified: Mapping[SiteId, bytes], roster: Roster
-) -> tuple[list[bytes], dict[SiteId, str]]:
-    """Keep the abandonments of this attempt that the sites will believe.
-
-    Args:
-        state: Of the attempt that was abandoned.
-        unverified: What each site signed.
-        roster: Of the next attempt.
-
-    Returns:
-        What travels with the next attempt's request, and the codes of sites whose are of no use.
-    """
-    usable: list[bytes] = []
-    left_out: dict[SiteId, str] = {}
-    for site in sorted(unverified):
-        try:
-            name = verify_abandonment(unverified[site], roster, state.binding.sha256)
-            _require_from(site, name)
-            verify_present(site, state.directory.sites, "the directory")
-            usable.append(unverified[site])
-        except FedwardError as error:
-            left_out[site] = error.code
-    return usable, left_out
 
 
 def _usable_keys(

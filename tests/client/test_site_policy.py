@@ -6,13 +6,16 @@ import pytest
 from fedward_client.site_home import SiteHome
 from fedward_client.site_policy import (
     PrivacyPolicy,
+    SecureAggregationPolicy,
     SitePolicy,
     policy_template,
     read_policy,
     require_admissible,
+    require_aggregation_allowed,
 )
 from fedward_common.errors import ConfigurationError, PrivacyError
 from fedward_common.job.privacy_section import PrivacySection
+from fedward_common.job.secure_aggregation_section import SecureAggregationSection
 
 STRICT = SitePolicy()
 JOB = PrivacySection("per-site", epsilon=8.0, delta=1e-5)
@@ -32,6 +35,9 @@ def refusal(policy: SitePolicy, job: PrivacySection, *, evaluates: bool = True) 
 
 def test_a_site_without_a_policy_has_the_strict_defaults(tmp_path: Path) -> None:
     assert read_policy(SiteHome(tmp_path)) == STRICT
+    assert STRICT.secure_aggregation == SecureAggregationPolicy(
+        required=True, minimum_organisations=3
+    )
     assert STRICT.privacy == PrivacyPolicy(
         epsilon_per_job=8.0,
         epsilon_total=10.0,
@@ -40,14 +46,17 @@ def test_a_site_without_a_policy_has_the_strict_defaults(tmp_path: Path) -> None
         unbounded_training=False,
         joint=False,
         evaluation="exact",
+        device_noise=False,
     )
 
 
 def test_the_template_is_the_defaults_and_explains_each_of_them(tmp_path: Path) -> None:
     template = policy_template()
     assert read(tmp_path, template) == STRICT
-    keys = tomllib.loads(template)["privacy"].keys()
-    assert keys == set(PrivacyPolicy.__dataclass_fields__)
+    sections = tomllib.loads(template)
+    assert sections["privacy"].keys() == set(PrivacyPolicy.__dataclass_fields__)
+    masking = sections["secure_aggregation"].keys()
+    assert masking == set(SecureAggregationPolicy.__dataclass_fields__)
     lines = template.splitlines()
     for number, line in enumerate(lines):
         if " = " in line and not line.startswith("#"):
@@ -62,9 +71,12 @@ def test_what_a_site_writes_is_what_it_has(tmp_path: Path) -> None:
     policy = read(
         tmp_path,
         "[privacy]\nepsilon_per_job = 2\nepsilon_total = 3.5\ndelta_total = 1e-6\n"
-        'window = "calendar-year"\nunbounded_training = true\njoint = true\nevaluation = "none"\n',
+        'window = "calendar-year"\nunbounded_training = true\njoint = true\nevaluation = "none"\n'
+        "device_noise = true\n",
     )
-    assert policy.privacy == PrivacyPolicy(2.0, 3.5, 1e-6, "calendar-year", True, True, "none")
+    assert policy.privacy == PrivacyPolicy(
+        2.0, 3.5, 1e-6, "calendar-year", True, True, "none", True
+    )
     caps = policy.caps(JOB)
     assert (caps.epsilon_per_job, caps.delta_per_job) == (2.0, 1e-5)
     assert (caps.epsilon_total, caps.delta_total, caps.window) == (3.5, 1e-6, "calendar-year")
@@ -88,6 +100,7 @@ def test_what_a_site_writes_is_what_it_has(tmp_path: Path) -> None:
         ('[privacy]\nwindow = "month"', "privacy.window"),
         ('[privacy]\nevaluation = "noisy"', "privacy.evaluation"),
         ("[privacy]\njoint = 1", "privacy.joint"),
+        ('[privacy]\ndevice_noise = "cuda"', "privacy.device_noise"),
         ("[privacy", "policy.toml"),
     ],
 )
@@ -130,3 +143,37 @@ def test_a_policy_can_allow_each_of_them() -> None:
     require_admissible(lax, PrivacySection("none"), 1000, evaluates=True)
     joint = PrivacySection("joint", epsilon=1.0, delta=1e-5)
     require_admissible(lax, joint, 1000, evaluates=True)
+
+
+# -- masking ---------------------------------------------------------------------------------------
+
+
+def test_a_job_without_masks_is_refused_unless_the_site_wrote_that_it_may(tmp_path: Path) -> None:
+    masked, clear = (SecureAggregationSection(enabled=value) for value in (True, False))
+    require_aggregation_allowed(STRICT, masked)
+    with pytest.raises(PrivacyError) as caught:
+        require_aggregation_allowed(STRICT, clear)
+    assert caught.value.code == "SECURE_AGGREGATION_REQUIRED"
+    assert "required = false" in caught.value.hint
+    lenient = read(tmp_path, "[secure_aggregation]\nrequired = false\n")
+    assert lenient.secure_aggregation.minimum_organisations == 3
+    require_aggregation_allowed(lenient, clear)
+    require_aggregation_allowed(lenient, masked)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "minimum_organisations = 0",
+        "minimum_organisations = 10001",
+        "minimum_organisations = 2.5",
+        'required = "no"',
+        "minimum_organizations = 3",
+    ],
+)
+def test_a_masking_policy_that_cannot_be_meant_is_refused_by_its_key(
+    tmp_path: Path, line: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="secure_aggregation") as caught:
+        read(tmp_path, f"[secure_aggregation]\n{line}\n")
+    assert "policy.toml" in str(caught.value)

@@ -15,6 +15,7 @@ from fedward_client.cohorts.contained_path import placed_below
 from fedward_client.cohorts.partition import PartitionSection
 from fedward_client.cohorts.source import Split, Unit
 from fedward_client.site_home import write_private_file
+from fedward_common.consortium.organisations import parse_organisation
 from fedward_common.errors import ConfigurationError
 from fedward_common.identities import SiteId, parse_site_ids
 from fedward_common.settings import from_table, read_toml
@@ -132,6 +133,10 @@ class _SourceList:
     source: tuple[SourceSettings, ...]
 
 
+# Stands in a site's table beside the keys of its source.
+_ORGANISATION = "organisation"
+
+
 def read_cohort_tables(table: object, data_root: Path) -> dict[SiteId, tuple[SourceSettings, ...]]:
     """Read the `[sites.NAME]` tables (or `[[sites.NAME]]` lists of them) of a cohorts file.
 
@@ -161,6 +166,28 @@ def read_cohort_tables(table: object, data_root: Path) -> dict[SiteId, tuple[Sou
     }
 
 
+def organisations_of(table: Any) -> dict[SiteId, str]:
+    """Give the organisation of each site of a cohorts file whose table says one.
+
+    Args:
+        table: The parsed file, which `read_cohort_tables` accepts.
+
+    Raises:
+        ConfigurationError: It is no name, or a site has two.
+    """
+    found: dict[SiteId, str] = {}
+    for site, source in table["sites"].items():
+        several = source if isinstance(source, list | tuple) else (source,)
+        for said in (one[_ORGANISATION] for one in several if _ORGANISATION in one):
+            if not isinstance(said, str) or found.setdefault(site, said) != said:
+                raise ConfigurationError(
+                    f"sites.{site}.{_ORGANISATION} is no text, or another than before",
+                    hint="a site belongs to one organisation; write its name once",
+                )
+            parse_organisation(said)
+    return found
+
+
 def _read_sources(table: object, where: str, data_root: Path) -> tuple[SourceSettings, ...]:
     several = isinstance(table, list | tuple)
     tables: Sequence[object] = table if isinstance(table, list | tuple) else (table,)
@@ -168,9 +195,16 @@ def _read_sources(table: object, where: str, data_root: Path) -> tuple[SourceSet
         raise ConfigurationError(f"{where} has no source", hint="give it at least one")
     names = [f"{where}[{number}]" if several else where for number in range(len(tables))]
     return tuple(
-        from_table(SourceSettings, one, where=name).placed_below(data_root, name)
+        from_table(SourceSettings, _source_of(one), where=name).placed_below(data_root, name)
         for one, name in zip(tables, names, strict=True)
     )
+
+
+def _source_of(table: object) -> object:
+    """Leave out what is said of the site and not of the source."""
+    if not isinstance(table, Mapping):
+        return table
+    return {key: value for key, value in table.items() if key != _ORGANISATION}
 
 
 def write_cohort_file(path: Path, sources: Sequence[SourceSettings]) -> None:

@@ -19,7 +19,11 @@ from fedward_client.daemon.site_work import (
     published_band,
 )
 from fedward_client.jobs.egress_record import Departure, note_departure
-from fedward_client.jobs.job_gate import WAITING_FOR_APPROVAL, require_going_on
+from fedward_client.jobs.job_gate import (
+    WAITING_FOR_APPROVAL,
+    require_going_on,
+    require_not_ended,
+)
 from fedward_common.errors import DiskFullError, FedwardError, UnverifiedMessageError
 from fedward_common.identities import COORDINATOR
 from fedward_common.wire import messages
@@ -57,6 +61,8 @@ def answer_request(
         message, answer_arrays = messages.Refusal("INTERNAL_ERROR"), {}
     sent = hashed(answer_arrays)
     signed = _signed(site, header, unverified, message, sent)
+    if site.is_simulated:  # nothing leaves anywhere
+        return signed, sent
     try:
         _note_departure(site, header, signed, message, sent)
     except DiskFullError as error:
@@ -137,11 +143,13 @@ def _dispatch(
     run = site.accepted_run(header.run, header.manifest_sha256)
     if isinstance(message, messages.TrainRound) and flower_type == "train.round":
         reply = answer_training(site, run, header, message, arrays)
+        require_not_ended(site.home, header.run)  # somebody may have stopped it meanwhile
         return _sealed(site, run, envelope, reply)
     if isinstance(message, messages.EvaluateWeights):
         wanted = "evaluate.final" if message.split == "test" else "evaluate.validation"
         if flower_type == wanted:
             reply = answer_evaluation(site, run, header, message, arrays)
+            require_not_ended(site.home, header.run)
             return _sealed(site, run, envelope, reply)
     if isinstance(message, messages.SecureStep) and flower_type == f"query.{message.step}":
         return _step(site, run, header, message)

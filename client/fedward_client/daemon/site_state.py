@@ -45,7 +45,7 @@ from fedward_client.jobs.job_gate import (
 )
 from fedward_client.site_home import SiteHome
 from fedward_client.site_settings import SiteSettings as SiteSettings
-from fedward_common.atomic_files import full_disk_named, write_all, write_atomically
+from fedward_common.atomic_files import full_disk_named, sync_folder, write_all, write_atomically
 from fedward_common.consortium.roster import Roster
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.errors import (
@@ -261,6 +261,8 @@ class OpenSite:
         if network.spec.hash != manifest.parameter_spec_sha256:
             raise WeightsMismatchError("the manifest names another architecture")
         folder.mkdir(parents=True, exist_ok=True)
+        if not self.is_simulated:
+            sync_folder(folder.parent)
         is_accepted = (folder / _MANIFEST).exists()
         sources, view = self._data(job, folder / _SNAPSHOTS if is_accepted else None)
         if is_accepted:

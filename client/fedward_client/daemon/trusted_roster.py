@@ -33,6 +33,7 @@ from fedward_common.errors import (
 )
 from fedward_common.file_lock import held_lock
 from fedward_common.identities import COORDINATOR
+from fedward_common.unchanged_file import read_once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -219,7 +220,7 @@ def forget_seen_roster(home: "SiteHome") -> None:
     (home.consortium / _SEEN).unlink(missing_ok=True)
 
 
-def _seen_in(path: "Path") -> tuple[int, str]:
+def _read_seen(path: "Path") -> tuple[int, str]:
     try:
         content = json.loads(path.read_text(encoding="ascii"))
         return int(content["version"]), str(content["sha256"])
@@ -228,3 +229,6 @@ def _seen_in(path: "Path") -> tuple[int, str]:
             f"{path} no longer says which roster was seen last",
             hint="restore it from the backup; without it an old roster could pass for the present",
         ) from error
+
+
+_seen_in = read_once(_read_seen)

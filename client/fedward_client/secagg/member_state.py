@@ -34,9 +34,6 @@ class Stage(Enum):
     ABANDONED = "abandoned"
 
 
-_ORDER = list(Stage)
-
-
 @dataclass(frozen=True)
 class MemberRules:
     """What one site demands; keeps `RoundLimits`.
@@ -131,10 +128,6 @@ class MemberState:
     answered: Mapping[str, Answered] = field(default_factory=dict)
     abandonments: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
-
-    def is_before(self, stage: Stage) -> bool:
-        """Say whether this stage is still to come."""
-        return _ORDER.index(self.stage) < _ORDER.index(stage)
 
     def to_secret(self) -> SecretBytes:
         """Give everything, for a file that is encrypted and never backed up."""

@@ -81,7 +81,7 @@ def _note_of_class(names: tuple[str, ...], label: Any, logits: torch.Tensor) -> 
     probabilities = logits.softmax(dim=0)
     guess = int(probabilities.argmax())
     truth = names[int(label)]
-    return f"truth {truth}, predicted {names[guess]} ({probabilities[guess]:.2f})"
+    return f"truth {truth}, likeliest {names[guess]} ({probabilities[guess]:.2f})"
 
 
 def _note_of_findings(names: tuple[str, ...], labels: Any, logits: torch.Tensor) -> str:

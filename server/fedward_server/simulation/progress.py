@@ -131,10 +131,10 @@ class _BarObserver:
             key = (failure["site"], failure["code"])
             if key not in self._told:
                 self._told.add(key)
-                self._print(
-                    f"{self._label}: {failure['site'] or 'the sum of all sites'} is left out of "
-                    f"round {failure['round']}: {failure['code']}"
-                )
+                number = failure["round"]
+                where = f"left out of round {number}" if number else "not accepted"
+                who = failure["site"] or "the sum of all sites"
+                self._print(f"{self._label}: {who} is {where}: {failure['code']}")
 
     def _project(self, number: int) -> None:
         """Say once what the rounds after `number` will take, by the first ones of this process."""

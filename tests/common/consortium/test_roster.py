@@ -36,7 +36,7 @@ from fedward_common.errors import (
     MalformedMessageError,
     UnverifiedMessageError,
 )
-from fedward_common.identities import COORDINATOR, SiteId
+from fedward_common.identities import COORDINATOR
 from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
 
 MEMBERS = tuple(certificate_of(name) for name in ("cedar", "alder", "coordinator", "birch"))
@@ -304,6 +304,7 @@ def test_the_newest_roster_seen_is_itself_not_older() -> None:
 
 def test_entries_are_the_same_by_their_content() -> None:
     one, again, other = verified().entries[0], verified().entries[0], verified().entries[1]
-    assert one.is_same_as(again)
-    assert not one.is_same_as(other)
-    assert not one.is_same_as(dataclasses.replace(one, site=SiteId("elder")))
+    assert one.key is not again.key
+    assert one == again
+    assert one != other
+    assert one != dataclasses.replace(one, key=other.key)

@@ -85,6 +85,15 @@ def test_the_repr_of_a_verifying_key_names_its_beginning() -> None:
     assert repr(KEY.verifying_key) == f"VerifyingKey({KEY.verifying_key.raw.hex()[:16]}...)"
 
 
+def test_verifying_keys_are_the_same_by_their_bytes() -> None:
+    one, again, other = KEY.verifying_key, KEY.verifying_key, SigningKey.generate().verifying_key
+    assert one is not again
+    assert one == again
+    assert one != other
+    assert one != one.raw
+    assert len({one, again, other}) == 2
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_signing_key_cannot_be_pickled(protocol: int) -> None:
     with pytest.raises(TypeError, match="not serialised"):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from fedward_common.errors import ConfigurationError
-from fedward_common.secagg.binding import RoundBinding
+from fedward_common.secagg.binding import RoundBinding, weights_sha256_of
 
 BINDING = RoundBinding(
     consortium="example",
@@ -65,3 +65,10 @@ def test_another_value_of_any_field_gives_another_hash(field: str, value: object
 def test_an_unusable_field_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=field):
         dataclasses.replace(BINDING, **{field: value})  # type: ignore[arg-type]
+
+
+def test_the_hash_of_the_weights_is_that_of_all_that_came_beside_the_request() -> None:
+    one = {"weights": "aa", "control-variate": "bb"}
+    assert weights_sha256_of(one) == weights_sha256_of(dict(reversed(one.items())))
+    others = [{"weights": "aa"}, {"weights": "bb", "control-variate": "aa"}, {}]
+    assert len({weights_sha256_of(hashes) for hashes in [one, *others]}) == 4

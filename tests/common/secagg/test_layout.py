@@ -8,7 +8,7 @@ import pytest
 from tests.joint_federation import joint_job
 from tests.tiny_federation import changed, tiny_job
 
-from fedward_common.errors import ConfigurationError, MalformedMessageError
+from fedward_common.errors import ConfigurationError
 from fedward_common.evaluation.sums import empty_sums
 from fedward_common.job.job_file import Job
 from fedward_common.secagg.codec import RingCodec, VectorCodec
@@ -17,15 +17,11 @@ from fedward_common.secagg.layout import (
     SUMS,
     WEIGHT,
     WEIGHT_ONE,
-    decode_abandonments,
-    encode_abandonments,
     evaluation_layout,
     fewest_ready_sites,
     training_layout,
-    weights_sha256_of,
 )
 from fedward_common.secagg.thresholds import threshold_of
-from fedward_common.wire.canonical_cbor import encode_canonically
 
 MASKED = "secure_aggregation.enabled=true"
 
@@ -154,25 +150,3 @@ def test_an_evaluation_carries_no_noise_that_could_be_too_little() -> None:
     job = joint_of(minimum_share=0.0)
     assert fewest_ready_sites(job, "test", 6) == 2
     assert fewest_ready_sites(job, "train", 6) == 6
-
-
-# -- small things that travel ----------------------------------------------------------------------
-
-
-def test_the_hash_of_the_weights_is_that_of_all_that_came_beside_the_request() -> None:
-    one = {"weights": "aa", "control-variate": "bb"}
-    assert weights_sha256_of(one) == weights_sha256_of(dict(reversed(one.items())))
-    others = [{"weights": "aa"}, {"weights": "bb", "control-variate": "aa"}, {}]
-    assert len({weights_sha256_of(hashes) for hashes in [one, *others]}) == 4
-
-
-def test_abandonments_come_apart_as_they_were() -> None:
-    assert decode_abandonments(encode_abandonments([b"", b"one", b"two"])) == [b"", b"one", b"two"]
-
-
-@pytest.mark.parametrize("value", [b"", {}, ["text"], [b"", 1], "text"])
-def test_what_is_no_list_of_byte_strings_is_refused(value: Any) -> None:
-    with pytest.raises(MalformedMessageError):
-        decode_abandonments(encode_canonically(value))
-    with pytest.raises(MalformedMessageError):
-        decode_abandonments(b"\x80\x00")

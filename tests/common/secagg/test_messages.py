@@ -25,7 +25,9 @@ from fedward_common.secagg.messages import (
     UnmaskAnswer,
     UnmaskRequest,
     decode,
+    decode_abandonments,
     encode,
+    encode_abandonments,
 )
 from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
 
@@ -152,3 +154,18 @@ def test_a_round_of_512_sites_fits_the_sizes() -> None:
 def test_every_kind_of_signature_has_a_context_of_its_own() -> None:
     contexts = [value for name, value in vars(messages).items() if name.endswith("_CONTEXT")]
     assert len(contexts) == len(set(contexts)) == 5
+
+
+def test_abandonments_come_apart_as_they_were() -> None:
+    assert decode_abandonments(encode_abandonments([b"", b"one", b"two"])) == [b"", b"one", b"two"]
+
+
+@pytest.mark.parametrize("value", [b"", {}, ["text"], [b"", 1], "text"])
+def test_what_is_no_list_of_byte_strings_is_refused(value: Any) -> None:
+    with pytest.raises(MalformedMessageError):
+        decode_abandonments(encode_canonically(value))
+
+
+def test_abandonments_in_another_encoding_are_refused() -> None:
+    with pytest.raises(MalformedMessageError):
+        decode_abandonments(b"\x80\x00")

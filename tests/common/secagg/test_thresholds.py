@@ -7,6 +7,7 @@ from fedward_common.secagg.thresholds import (
     abandonments_needed,
     fewest_honest_survivors,
     largest_coalition,
+    sites_of_share,
     sites_one_organisation_may_hold,
     threshold_of,
 )
@@ -16,7 +17,7 @@ num_sites = st.integers(1, 100_000)
 
 @pytest.mark.parametrize(
     ("n", "threshold", "coalition", "abandonments", "honest", "organisation"),
-    [  # worked by hand from DESIGN's formulas
+    [  # worked by hand from the module's formulas
         (1, 1, 0, 1, 1, 1),
         (2, 2, 0, 1, 2, 1),
         (3, 3, 0, 1, 3, 1),
@@ -93,3 +94,13 @@ def test_a_directory_of_no_sites_is_refused(n: int) -> None:
         with pytest.raises(AggregationRefusedError, match="at least 1") as refusal:
             number(n)
         assert refusal.value.code == "SECAGG_TOO_FEW_SITES"
+
+
+@pytest.mark.parametrize(
+    ("share", "n", "sites"),
+    [(0.55, 20, 11), (0.56, 20, 12), (0.5, 5, 3), (0.07, 100, 7), (0.0, 9, 0), (1.0, 9, 9)],
+)
+def test_a_share_of_the_sites_is_rounded_up_and_not_by_floating_point(
+    share: float, n: int, sites: int
+) -> None:
+    assert sites_of_share(share, n) == sites

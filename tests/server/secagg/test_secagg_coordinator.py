@@ -269,28 +269,7 @@ def test_a_confirmation_of_other_lists_is_refused(four: Federation) -> None:
     )
 
 
-# Abandonments, and states.
-
-
-def test_abandonments_that_no_site_would_believe_are_not_passed_on(four: Federation) -> None:
-    four.begin()
-    four.share()
-    four.mask()
-    roster = four.coordinator_rules.roster
-    good = {site: four.abandon_one(site) for site in four.sites[:2]}
-    unverified = {
-        **good,
-        four.sites[2]: good[four.sites[0]],
-        four.sites[3]: b"rubbish",
-    }
-
-    usable, left_out = coordinator.verify_abandonments(four.attempt, unverified, roster)
-
-    assert usable == list(good.values())
-    assert left_out == {
-        four.sites[2]: codes.FOREIGN_KEY,
-        four.sites[3]: "MALFORMED_MESSAGE",
-    }
+# States.
 
 
 def test_a_state_shows_no_share_and_refuses_to_be_changed(four: Federation) -> None:

@@ -11,6 +11,7 @@ from fedward_client.daemon.node_key import stated_node_key
 from fedward_client.site_home import SiteHome
 from fedward_common.identities import SiteId
 from fedward_server.coordinator.commands import sites_command
+from fedward_server.coordinator.commands.planned_run import present_roster
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_control import FlowerControl
 from fedward_server.simulation.throwaway_consortium import CONSORTIUM
@@ -58,7 +59,7 @@ def test_status_names_whoever_failed_with_the_code(
 ) -> None:
     faults = {"birch": "train.round/2/1=nan"}
     run = home.runs / "faulty"
-    member.run(run, client_app="tests.faulty_site", faults=faults)
+    member.run(run, client_app="tests.faulty_site:app", faults=faults)
     status = json.loads(fedward("status", "faulty", "--json").out)
     told = {"round": 2, "attempt": 1, "site": "birch", "code": "NON_FINITE"}
     assert status["failures"] == [told]
@@ -103,7 +104,7 @@ def test_a_site_is_connected_when_its_node_is(
     told = json.loads(fedward("sites", "--json").out)
     assert [row["connected"] for row in told["sites"]] == [False, False, False]
     assert control.online_nodes() == frozenset()
-    roster, _ = sites_command.present_roster(home, now_seconds=roster_time(home))
+    roster, _ = present_roster(home, now_seconds=roster_time(home))
     key = sites_command._stated_key(home, roster, SiteId("birch"))
     monkeypatch.setattr(sites_command, "online_keys", lambda _: frozenset({key}))
     told = json.loads(fedward("sites", "--json").out)

@@ -8,7 +8,7 @@ import pytest
 from tests.server.coordinator.commands.conftest import FINISHED, HALF, Fedward
 
 from fedward_common.errors import FedwardError, StoppedError
-from fedward_server.coordinator.commands.watch_command import RunFailedError, run_watch
+from fedward_server.coordinator.commands.watch_command import run_watch
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_control import OrderedRun
 from fedward_server.coordinator.run_stop import stop_run
@@ -76,9 +76,9 @@ def test_no_sums_of_patients_are_told(
 
 def test_a_run_that_fails_ends_the_watch_with_its_code(home: CoordinatorHome) -> None:
     failed = OrderedRun(is_open=False, is_running=False, code="QUORUM_NOT_REACHED")
-    with pytest.raises(RunFailedError, match="failed: QUORUM_NOT_REACHED") as raised:
+    with pytest.raises(FedwardError, match="failed: QUORUM_NOT_REACHED") as raised:
         watched(home, HALF, then(), {HALF: failed})
-    assert raised.value.exit_code == 1
+    assert (raised.value.code, raised.value.exit_code) == ("RUN_FAILED", 1)
     assert "--resume --name half" in raised.value.hint
 
 

@@ -1,0 +1,171 @@
+"""What `fedward-site status | audit verify | egress | result` do and print."""
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedward_client.cohorts.registered.cohort_work import open_site_home
+from fedward_client.daemon.audit import verified_audit
+from fedward_client.enrolment.accepted_members import waiting_members
+from fedward_client.jobs.commands import moment, print_json, say, settings_of
+from fedward_client.jobs.egress_record import egress_of
+from fedward_client.jobs.job_store import all_jobs, find_job, paused_by
+from fedward_client.jobs.own_result import OwnResult, own_result
+from fedward_client.site_home import SiteHome
+from fedward_client.site_policy import read_policy
+from fedward_common.command_line import printable
+from fedward_common.errors import LockedError
+from fedward_common.evaluation.figures import Figure
+from fedward_common.file_lock import held_lock
+
+
+def show_status(home_folder: Path, *, json_output: bool) -> None:
+    """Say whether the daemon runs, what it may do, and what waits for somebody."""
+    home = open_site_home(home_folder)
+    settings, paused, waiting = settings_of(home), paused_by(home), waiting_members(home)
+    states = Counter(job.state for job in all_jobs(home))
+    shown: dict[str, Any] = {
+        "site": settings.site,
+        "consortium": settings.consortium,
+        "cohort": settings.cohort,
+        "coordinator": settings.coordinator_address or None,
+        "daemon_runs": _daemon_runs(home),
+        "paused": paused,
+        "approval": read_policy(home).jobs.approval,
+        "jobs": dict(sorted(states.items())),
+        "roster_waits": None if waiting is None else waiting.version,
+    }
+    if json_output:
+        print_json(shown)
+        return
+    say(f"Site {settings.site!r} of {settings.consortium!r}, cohort {settings.cohort!r}.")
+    say(f"The daemon {'runs' if shown['daemon_runs'] else 'does not run: fedward-site start'}.")
+    if paused is not None:
+        say(f"PAUSED by {paused['by']}, {moment(paused['utc_seconds'])}: fedward-site resume")
+    counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    say(f"Jobs: {counted or 'none'}; approval: {shown['approval']}.")
+    if states["waiting"]:
+        say("Jobs wait for a decision: fedward-site jobs")
+    if waiting is not None:
+        say(f"New members wait: fedward-site roster --accept {waiting.version}")
+
+
+def _daemon_runs(home: SiteHome) -> bool:
+    path = home.folder / "daemon.lock"
+    if not path.exists():
+        return False
+    try:
+        with held_lock(path, if_held=LockedError("it runs")):
+            return False
+    except LockedError:
+        return True
+
+
+def verify_audit(home_folder: Path, *, json_output: bool) -> None:
+    """Read the whole audit log, and say whether it is as it was written.
+
+    Raises:
+        CorruptFileError: It is not.
+    """
+    num_lines, head = verified_audit(open_site_home(home_folder))
+    if json_output:
+        print_json({"sound": True, "lines": num_lines, "head": head})
+        return
+    say(f"The audit log is sound: {num_lines} lines{f', head {head}' if head else ''}.")
+    say("Keep the head elsewhere: the log cannot say whether its last lines were cut off.")
+
+
+def show_egress(home_folder: Path, run: str | None, *, json_output: bool) -> None:
+    """Say what left, by run and kind, in bytes."""
+    home = open_site_home(home_folder)
+    named = None if run is None else find_job(home, run).run
+    lines, num_unreadable = egress_of(home, named)
+    if json_output:
+        plain = [dataclasses.asdict(line) for line in lines]
+        print_json({"left": plain, "unreadable_lines": num_unreadable})
+        return
+    if not lines:
+        say("Nothing has left.")
+    else:
+        _show_egress(lines)
+    if num_unreadable:
+        say(f"{num_unreadable} lines of the record cannot be read: what they listed is not here.")
+
+
+def _show_egress(lines: list[Any]) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("run", "kind", "part"):
+        table.add_column(name, overflow="fold")
+    for name in ("times", "bytes"):
+        table.add_column(name, justify="right")
+    for line in lines:
+        texts = (line.run[:12], line.kind, line.part, f"{line.count:,}", f"{line.num_bytes:,}")
+        table.add_row(*(escape(printable(one)) for one in texts))
+    Console(highlight=False).print(table)
+    say(f"In all: {sum(line.num_bytes for line in lines):,} bytes of signed answers.")
+
+
+def show_result(home_folder: Path, run: str, *, json_output: bool) -> None:
+    """Say what a run gave this hospital, and what it cost its patients."""
+    home = open_site_home(home_folder)
+    job = find_job(home, run)
+    result = own_result(home, job)
+    if json_output:
+        own = None if result.own is None else {k: f.to_dict() for k, f in result.own.items()}
+        spent = None if result.spent is None else dataclasses.asdict(result.spent)
+        head = {"run": job.run, "state": job.state}
+        print_json(head | {"own": own, "pooled": None, "spent": spent})
+        return
+    say(f"Run {job.run}: {job.state}")
+    if result.own is None:
+        say("Its model was not tested on this site's patients yet.")
+    else:
+        _show_figures(result.own)
+    say("Pooled figures: the coordinator sends none; its result has them.")
+    _show_spent(result)
+
+
+def _show_figures(figures: dict[str, Figure]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, title="This site's own test patients", title_justify="left")
+    table.add_column("figure", overflow="fold")
+    for name in ("value", "95 % interval", "cases"):
+        table.add_column(name, justify="right")
+    for name, one in figures.items():
+        table.add_row(escape(printable(name)), _number(one.value), _interval(one), str(one.support))
+    Console(highlight=False).print(table)
+    say("For this hospital's own eyes. Classes are told apart at probability 0.5.")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _interval(figure: Figure) -> str:
+    if figure.value is None:
+        return printable(figure.reason or "not defined")
+    if figure.low is None:
+        return ""
+    return f"{_number(figure.low)} to {_number(figure.high)}"
+
+
+def _show_spent(result: OwnResult) -> None:
+    spent = result.spent
+    if spent is None:
+        say("The privacy ledger has nothing of this run: no patient was trained on.")
+        return
+    cost = (
+        "no bound: it trains without differential privacy"
+        if spent.epsilon is None
+        else f"epsilon {spent.epsilon:.3f} at delta {spent.delta:g}"
+    )
+    more = "nothing more can be spent" if spent.is_over else "the run can still spend"
+    say(
+        f"Spent of each of {spent.num_patients} training patients: {cost}, in "
+        f"{spent.attempts_begun} rounds begun; {more}."
+    )

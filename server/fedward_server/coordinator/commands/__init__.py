@@ -1,0 +1,1 @@
+"""What a coordinator asks for: plan, launch, watch, stop, results; one module a command."""

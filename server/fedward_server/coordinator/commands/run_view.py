@@ -1,0 +1,159 @@
+"""One run of a coordinator's home as its folder tells it, also while it is under way.
+
+The journal is read without its lock, so nobody who looks at a run keeps it from going on. A line
+that is being written counts once it is whole.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedward_common.errors import ConfigurationError, CorruptFileError, FedwardError
+from fedward_common.job.job_file import Job
+from fedward_common.wire.manifest import Manifest, decode_manifest
+from fedward_server.coordinator.coordinator_home import CoordinatorHome
+from fedward_server.coordinator.run_journal import ENTRIES_FILE, RunHistory, replay
+from fedward_server.coordinator.run_setup import has_run
+from fedward_server.coordinator.run_stop import is_stopped
+
+if TYPE_CHECKING:
+    from fedward_server.coordinator.flower_control import OrderedRun
+
+Entry = dict[str, Any]
+
+_MANIFEST = "manifest.cbor"
+_START = "0" * 64
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What there is to see of a run.
+
+    Attributes:
+        is_stopped: A person stopped it.
+    """
+
+    name: str
+    folder: Path
+    manifest: Manifest
+    job: Job
+    entries: tuple[Entry, ...]
+    history: RunHistory
+    is_stopped: bool
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands.
+
+    Attributes:
+        word: `finished`, `stopped`, `running`, `queued`, `failed`, or `waiting` for a coordinator.
+        code: Why it failed; else empty.
+    """
+
+    word: str
+    code: str = ""
+
+    @property
+    def text(self) -> str:
+        """Both, for a person."""
+        return f"{self.word} ({self.code})" if self.code else self.word
+
+
+def view_of(home: CoordinatorHome, name: str) -> RunView:
+    """Read a run.
+
+    Raises:
+        ConfigurationError: There is none of this name.
+        CorruptFileError: Its journal was changed.
+        MalformedMessageError: Its manifest was.
+    """
+    folder = home.run_folder(name)
+    if not has_run(folder):
+        raise ConfigurationError(
+            f"{home.runs} has no run {name!r}", hint="fedward runs lists those that are there"
+        )
+    manifest = decode_manifest((folder / _MANIFEST).read_bytes())
+    entries = entries_in(folder)
+    return RunView(
+        name, folder, manifest, manifest.job, entries, replay(entries), is_stopped(folder)
+    )
+
+
+def names_of_runs(home: CoordinatorHome) -> list[str]:
+    """Give the names of all runs, the one laid down last at the end."""
+    if not home.runs.is_dir():
+        return []
+    begun = []
+    for folder in home.runs.iterdir():
+        with contextlib.suppress(OSError, ConfigurationError):
+            home.run_folder(folder.name)
+            begun.append(((folder / _MANIFEST).stat().st_mtime, folder.name))
+    return [name for _, name in sorted(begun)]
+
+
+def views_in(home: CoordinatorHome) -> Mapping[str, RunView | FedwardError]:
+    """Read every run; one that cannot be read is given as its error."""
+    found: dict[str, RunView | FedwardError] = {}
+    for name in names_of_runs(home):
+        try:
+            found[name] = view_of(home, name)
+        except FedwardError as error:
+            found[name] = error
+    return found
+
+
+def entries_in(folder: Path) -> tuple[Entry, ...]:
+    """Read the whole lines of a journal; none where it is not begun.
+
+    Raises:
+        CorruptFileError: A line does not follow from the one before.
+    """
+    path = folder / ENTRIES_FILE
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return ()
+    entries, previous = [], _START
+    whole = content[: content.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
+        entry = _entry_of(line)
+        if entry.get("previous") != previous or not isinstance(entry.get("kind"), str):
+            raise CorruptFileError(
+                f"{path} line {number} was changed after it was written, or one before it",
+                hint="restore the file; the run cannot go on without it",
+            )
+        entries.append(entry)
+        previous = hashlib.sha256(line).hexdigest()
+    return tuple(entries)
+
+
+def _entry_of(line: bytes) -> Entry:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def state_of(view: RunView, ordered: "Mapping[str, OrderedRun] | None") -> RunState:
+    """Say where a run stands.
+
+    Args:
+        view: Of the run.
+        ordered: What the coordinator's process was asked for; None where none runs.
+    """
+    if view.history.finished:
+        return RunState("finished")
+    if view.is_stopped:
+        return RunState("stopped")
+    order = (ordered or {}).get(view.name)
+    if order is None:
+        return RunState("waiting")
+    if order.is_open:
+        return RunState("running" if order.is_running else "queued")
+    return RunState("failed", order.code or "FAILED")

@@ -1,0 +1,190 @@
+"""`fedward coordinator start`: one process that serves sites and runs runs, until SIGTERM.
+
+At the start every run that is not over is ordered anew: whatever ended the process before, the same
+folder goes on. What happens is told in lines of JSON on stdout; the first that counts is `ready`.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedward_common.errors import ConfigurationError, FedwardError, LockedError
+from fedward_common.event_lines import EventLines, Tell
+from fedward_common.file_lock import held_lock
+from fedward_common.flower_environment import flower_environment
+from fedward_server.coordinator.coordinator_home import CoordinatorHome
+from fedward_server.coordinator.flower_database import is_rebuilt
+from fedward_server.coordinator.node_registry import NodeRegistry
+from fedward_server.coordinator.open_runs import open_runs
+from fedward_server.coordinator.tls_certificate import WARNING_DAYS, days_left
+
+if TYPE_CHECKING:
+    from fedward_server.coordinator.flower_control import FlowerControl
+    from fedward_server.coordinator.listeners import Listeners
+    from fedward_server.coordinator.run_tasks import RunTasks
+    from fedward_server.coordinator.superlink import LoopbackAccess
+
+_LOOK_SECONDS = 2.0
+_END_SECONDS = 30.0
+_LOG_BYTES = 10 << 20
+
+
+def start_coordinator(folder: Path) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        LockedError: Another process works on this home.
+        ConfigurationError: Settings, certificate, key or roster cannot be used, or a port is taken.
+        CorruptFileError: Flower's database is damaged.
+    """
+    home = CoordinatorHome(folder.absolute())
+    home.settings()
+    home.make_folders()
+    taken = LockedError(
+        f"another coordinator works on {home.folder}", hint="one home, one process; end that one"
+    )
+    tell = EventLines("fedward-coordinator", sys.stdout)
+    with held_lock(home.lock_file, if_held=taken):
+        # Read once, when Flower is imported.
+        os.environ.update(flower_environment(str(home.flower)))
+        _log_to(home.flower_log)
+        _serve(home, tell, _stopped_by_signals())
+
+
+def _serve(home: CoordinatorHome, tell: Tell, stop: threading.Event) -> None:
+    _check_certificate(home, tell)
+    if is_rebuilt(home.database):
+        tell("database.rebuilt", code="FLOWER_DATABASE_GONE", path=str(home.database))
+    with _listening(home) as (listeners, access, public_port), _orders(access) as control:
+        registry = NodeRegistry(home, control, tell, time.time)
+        registry.refresh()
+        control.stop_open_runs()
+        for name in open_runs(home, tell):
+            control.submit_run(name)
+        serve = _tasks(home, access, tell, stop).serve
+        tasks = threading.Thread(target=serve, name="tasks", daemon=True)
+        tasks.start()
+        tell("ready", port=public_port)
+        try:
+            _watch(registry, listeners, tell, stop)
+        finally:
+            stop.set()
+            tasks.join(_END_SECONDS)
+    tell("stopped")
+
+
+def _watch(
+    registry: NodeRegistry, listeners: "Listeners", tell: Tell, stop: threading.Event
+) -> None:
+    """Keep the list of nodes as the roster has it, until stopped."""
+    last = ""
+    while not stop.wait(_LOOK_SECONDS):
+        if not listeners.are_serving:
+            raise ConfigurationError(
+                "a listener ended", hint="flower/flower.log in the home says why; start again"
+            )
+        try:
+            registry.refresh()
+            last = ""
+        except (FedwardError, OSError) as error:
+            code = error.code if isinstance(error, FedwardError) else type(error).__name__
+            if code != last:
+                tell("roster.unusable", code=code)
+            last = code
+
+
+def _check_certificate(home: CoordinatorHome, tell: Tell) -> None:
+    file = home.file_of(home.settings().certificate_file)
+    left = days_left(file, now_seconds=time.time())
+    if left < WARNING_DAYS:
+        tell("certificate.expires", days=round(left, 1))
+
+
+@contextlib.contextmanager
+def _listening(home: CoordinatorHome) -> Iterator[tuple["Listeners", "LoopbackAccess", int]]:
+    """Serve Flower behind the gates for as long as the block lasts."""
+    from fedward_common.flower_environment import LOOPBACK
+    from fedward_server.coordinator.listener_gates import LoopbackGate, PublicGate
+    from fedward_server.coordinator.listeners import Listeners, bound_socket, port_of
+    from fedward_server.coordinator.superlink import LoopbackAccess, superlink_app
+
+    settings = home.settings()
+    public = bound_socket(settings.host, settings.port)
+    loopback = bound_socket(LOOPBACK, settings.loopback_port)
+    access = LoopbackAccess(port_of(loopback))
+    app = superlink_app(home.database, access)
+    _log_through_root("flwr")
+    listeners = Listeners(
+        PublicGate(app),
+        public,
+        LoopbackGate(app),
+        loopback,
+        certificate_file=home.file_of(settings.certificate_file),
+        certificate_key_file=home.file_of(settings.certificate_key_file),
+    )
+    public_port = port_of(public)
+    listeners.start()
+    access.write(home.loopback_file)
+    try:
+        yield listeners, access, public_port
+    finally:
+        home.loopback_file.unlink(missing_ok=True)
+        listeners.stop()
+
+
+@contextlib.contextmanager
+def _orders(access: "LoopbackAccess") -> Iterator["FlowerControl"]:
+    from fedward_server.coordinator.flower_control import FlowerControl
+
+    control = FlowerControl(access)
+    try:
+        yield control
+    finally:
+        control.close()
+
+
+def _tasks(
+    home: CoordinatorHome, access: "LoopbackAccess", tell: Tell, stop: threading.Event
+) -> "RunTasks":
+    from fedward_server.coordinator.app import app as server_app
+    from fedward_server.coordinator.run_tasks import RunPlace, RunTasks
+
+    def place_of(name: str) -> RunPlace:
+        return RunPlace(str(home.run_folder(name)), str(home.key_file))
+
+    return RunTasks(access, place_of, server_app, tell, stop)
+
+
+def _stopped_by_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def handle(*_: object) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop
+
+
+def _log_through_root(name: str) -> None:
+    """Take a library's own handlers away, which write to the terminal."""
+    logger = logging.getLogger(name)
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.INFO)
+
+
+def _log_to(path: Path) -> None:
+    """Send what Flower and its server say to a file; stdout has our own lines alone."""
+    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,0 +1,126 @@
+"""Flower's SuperLink as this coordinator serves it.
+
+Nodes must show a registered key, always. Apps run in no process of Flower's: nothing is installed,
+and a task goes to who knows the secret of this start. Runs are ordered by who has its token, on
+loopback alone. Flower's own start-up class, which would start further servers, is replaced.
+"""
+
+import hmac
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from flwr.common.constant import ACCESS_TOKEN_KEY
+from flwr.supercore.auth.typing import AccountInfo
+from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
+from flwr.superlink.config_loader import SuperLinkLifespanConfig
+from flwr.superlink.main import create_app
+
+from fedward_common.atomic_files import write_atomically
+from fedward_common.errors import ConfigurationError
+from fedward_common.flower_environment import LOOPBACK
+from fedward_server.coordinator.listener_gates import AsgiApp
+
+
+@dataclass(frozen=True)
+class LoopbackAccess:
+    """How this machine's own processes reach the coordinator; anew at each start.
+
+    Attributes:
+        port: On loopback.
+        token: Orders runs and registers nodes.
+        task_secret: Takes tasks; it never leaves the process.
+    """
+
+    port: int
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    task_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    def write(self, path: Path) -> None:
+        """Let other commands of this account use it, as long as the process lives."""
+        content = {"port": self.port, "token": self.token}
+        write_atomically(path, json.dumps(content).encode(), mode=0o600)
+
+
+def read_loopback_access(path: Path) -> LoopbackAccess:
+    """Read what `LoopbackAccess.write` wrote.
+
+    Raises:
+        ConfigurationError: No coordinator runs on this home.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="ascii"))
+        return LoopbackAccess(int(content["port"]), str(content["token"]), b"")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read, so no coordinator seems to run on this home",
+            hint="start it: fedward coordinator start",
+        ) from error
+
+
+def superlink_app(database: Path, access: LoopbackAccess) -> AsgiApp:
+    """Make Flower's application over a database, which is made where it is missing."""
+    config = SuperLinkLifespanConfig(
+        control_address="",
+        health_server_address=None,
+        host=LOOPBACK,
+        port=access.port,
+        insecure=False,
+        certificates=None,
+        superexec_auth_secret=access.task_secret,
+        authn_plugin=_OneToken(access.token),
+        event_log_plugin=None,
+        fleet_event_log_plugin=None,
+        enable_event_log=False,
+        artifact_provider=None,
+        enable_supernode_auth=True,
+        fleet_api_type="grpc-rere",  # a name only: its servers belong to the class left out
+        fleet_api_address=None,
+        simulation=False,
+        ssl_ca_certfile=None,
+        ssl_certfile=None,
+        ssl_keyfile=None,
+        database=str(database),
+        isolation="process",
+        runtime_dependency_install=False,
+    )
+    return cast(AsgiApp, create_app(config, cast(Any, _StartsNothing)))
+
+
+class _OneToken(NoOpControlAuthnPlugin):
+    """Believes who has the token to be the one account there is."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+
+    def validate_tokens_in_metadata(
+        self, metadata: Sequence[tuple[str, str | bytes]]
+    ) -> tuple[bool, AccountInfo | None]:
+        """Compare the token, in a time that does not depend on it."""
+        came = dict(metadata).get(ACCESS_TOKEN_KEY, "")
+        raw = came if isinstance(came, bytes) else came.encode()
+        if not hmac.compare_digest(raw, self._token):
+            return False, None
+        return super().validate_tokens_in_metadata(metadata)
+
+    def refresh_tokens(
+        self, metadata: Sequence[tuple[str, str | bytes]]
+    ) -> tuple[Sequence[tuple[str, str | bytes]] | None, AccountInfo | None]:
+        """Give nobody another token."""
+        return None, None
+
+
+class _StartsNothing:
+    """Stands where Flower would start gRPC servers and the processes of apps."""
+
+    def __init__(self, config: SuperLinkLifespanConfig, state_factory: object) -> None:
+        del config, state_factory
+
+    def startup(self) -> None:
+        """Start nothing."""
+
+    def shutdown(self) -> None:
+        """Stop nothing."""
