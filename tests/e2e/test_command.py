@@ -34,7 +34,7 @@ def test_a_simulation_leaves_result_report_card_and_model(
     assert result["rounds_completed"] == 4
     assert result["participants"] == [list(SITES)] * 4
     assert result["baselines"] is None
-    assert result["secure_aggregation"] == {"enabled": False}
+    assert result["secure_aggregation"] == {"enabled": False, "answers_sealed": False}
     assert result["privacy"]["mechanism"] == "none"
     about = json.loads((work.out / "model" / "model.json").read_text())
     assert about["model_sha256"] == result["model_sha256"]

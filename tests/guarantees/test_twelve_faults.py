@@ -68,6 +68,7 @@ def asked_real_site(folder: Path, *overrides: str) -> Coordinator:
     settings = federation.homes[SITE] / "site.toml"
     settings.write_text(settings.read_text().replace("simulated = true\n", ""))
     site_state.forget_open_sites()
+    federation = dataclasses.replace(federation, seals_answers=True)
     setup = federation.set_up(folder / "run")
     coordinator = Coordinator(federation, setup, setup.key)
     assert isinstance(coordinator.propose().message, messages.ManifestReply)
