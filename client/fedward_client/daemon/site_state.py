@@ -96,6 +96,7 @@ class OpenRun:
     network: "Network"
     noted_splits: set[str] = field(default_factory=set, repr=False)
     layouts: dict[object, ContributionLayout] = field(default_factory=dict, repr=False)
+    members_as_of_ns: int | None = None
     _unwritten: list[dict[str, Any]] = field(default_factory=list, repr=False)
     _written_at: float = float("-inf")
 
@@ -231,10 +232,20 @@ class OpenSite:
         found = self.runs[run]
         if found.manifest_sha256 != manifest_sha256:
             raise UnverifiedMessageError("the message names another manifest")
-        found = self._without_withdrawn(found)
-        roster = without_removed(self, found.roster)
-        self.runs[run] = found if roster is found.roster else replace(found, roster=roster)
+        self.runs[run] = self._without_removed(self._without_withdrawn(found))
         return self.runs[run]
+
+    def _without_removed(self, run: OpenRun) -> OpenRun:
+        """Give the run as it is for the members who are left; looked up again when files change."""
+        changed_ns = self.home.consortium.stat().st_mtime_ns
+        if run.members_as_of_ns == changed_ns:
+            return run
+        roster = without_removed(self, run.roster)
+        found = run if roster is run.roster else replace(run, roster=roster)
+        # A change within one tick of the file system's clock would look like none.
+        is_old = time.time_ns() - changed_ns > 1_000_000_000
+        found.members_as_of_ns = changed_ns if is_old else None
+        return found
 
     def _offering(self, cohort: str) -> "OpenSite":
         """Give this site with the cohort that a run may use; runs and all else are the same."""

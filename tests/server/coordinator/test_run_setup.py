@@ -83,8 +83,8 @@ def test_a_damaged_roster_is_refused(setup: RunSetup, keys: Path) -> None:
     assert refusal(setup, keys).code == "MALFORMED_MESSAGE"
 
 
-def test_an_authority_out_of_date_is_refused_with_its_roster(setup: RunSetup, keys: Path) -> None:
-    assert refusal(setup, keys, years=31).code == "CERT_AUTHORITY_EXPIRED"
+def test_a_roster_out_of_date_is_refused(setup: RunSetup, keys: Path) -> None:
+    assert refusal(setup, keys, years=31).code == "ROSTER_EXPIRED"
 
 
 def test_another_key_than_the_rosters_coordinator_is_refused(setup: RunSetup, keys: Path) -> None:
