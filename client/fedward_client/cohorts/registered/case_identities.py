@@ -48,7 +48,8 @@ def identities_of(
 ) -> CaseIdentities:
     """Find the identities of all units, and join the units that share one.
 
-    Units are joined by the header's id and by that of the label file; lesions by the person too.
+    Units are joined by the header's id, by that of the label file, and by an image that lines name
+    under both; lesions by the person too.
     Patients with one person key are not: whether they may stand in two splits is asked afterwards.
 
     Args:
@@ -68,6 +69,7 @@ def identities_of(
     ids = _without_nobodys(ids, max(MOST_IDS_OF_A_PERSON, len(ids) // _LARGEST_SHARE_OF_AN_ID))
     persons = _without_nobodys(persons, MOST_IDS_OF_A_PERSON)
     joining = _both(ids, persons) if registration.unit == "lesion" else ids
+    joining = _both(joining, images)
     names = _both(ids, persons)
     of_unit = {
         unit: frozenset({own, *images[unit], *names[unit]}) for unit, own in unit_key.items()

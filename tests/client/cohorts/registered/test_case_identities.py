@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.client.cohorts.fake_index import FakeIndex, facts
 from tests.client.cohorts.small_cohorts import CLASSIFY, KEY
@@ -189,6 +189,17 @@ def _register_all(site: Site, cohorts: list[tuple[Unit, list[Any]]]) -> Iterable
             assert unit == "image"
 
 
+# Lines say that one image is of two patients: they stand in one split.
+@example(
+    cohorts=[
+        (
+            "patient",
+            [(0, "", "", "", "")] * 2
+            + [(0, "", "a", "", "validation"), (0, "", "b", "", "")]
+            + [(1, "", "a", "", ""), (2, "", "b", "", "")],
+        )
+    ]
+)
 @given(cohorts=_cohorts)
 def test_no_identity_of_a_test_case_was_ever_trained_on(
     cohorts: list[tuple[Unit, list[Any]]],
