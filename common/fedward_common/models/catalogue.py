@@ -16,6 +16,7 @@ from fedward_common.job.job_file import Job
 from fedward_common.models.model_options import (
     CnnOptions,
     DenseNet121Options,
+    GaborOptions,
     ModelOptions,
     ResNet18Options,
     UNetOptions,
@@ -57,6 +58,7 @@ MODELS: Mapping[str, ModelEntry] = _entries(
         "densenet121", "classification", (2, 3), DenseNet121Options,
         f"{_HERE}.monai_networks:build_densenet121",
     ),
+    ModelEntry("gabor", "classification", (2,), GaborOptions, f"{_HERE}.gabor:build_gabor"),
     ModelEntry("unet", "segmentation", (2, 3), UNetOptions, f"{_HERE}.monai_networks:build_unet"),
 )  # fmt: skip
 

@@ -91,6 +91,39 @@ class DenseNet121Options:
         _require_side(image_size, 32, "take resnet18 or cnn for smaller images")
 
 
+def gabor_sigma(scale: int) -> float:
+    """Give the standard deviation of a filter's Gaussian along its wave, in pixels."""
+    return 0.8 * 2.0**scale
+
+
+def gabor_radius(scale: int) -> int:
+    """Give how many pixels a filter reaches beyond its middle, four standard deviations."""
+    return math.ceil(4 * gabor_sigma(scale))
+
+
+@dataclass(frozen=True)
+class GaborOptions:
+    """Fixed oriented filters of several scales, averaged on a grid, under a linear layer.
+
+    Filters of scale j are `2**j` times as large as the finest, in `orientations` directions.
+    """
+
+    scales: int = 3
+    orientations: int = 8
+    grid: int = 5
+
+    def __post_init__(self) -> None:
+        require_between(f"{_AT}.scales", self.scales, 1, 6)
+        require_between(f"{_AT}.orientations", self.orientations, 2, 16)
+        require_between(f"{_AT}.grid", self.grid, 2, 16)
+
+    def check_image_size(self, image_size: tuple[int, ...]) -> None:
+        """The coarsest filters must be mirrored at the edges, and answer in every grid cell."""
+        coarsest = self.scales - 1
+        side = max(gabor_radius(coarsest) + 1, self.grid * 2**coarsest)
+        _require_side(image_size, side, "fewer scales or a smaller grid take smaller images")
+
+
 @dataclass(frozen=True)
 class UNetOptions:
     """Residual U-Net: one level for each of `channels`, `strides` between them (2 each if empty).

@@ -19,6 +19,8 @@ BUILT = [
     ("resnet18", (32, 32), {"weight_standardisation": True}, 20, 11_171_266),
     ("resnet18", (8, 8), {"small_images": True}, 20, 11_168_706),
     ("densenet121", (32, 32), {}, 121, 6_949_634),
+    ("gabor", (28, 28), {}, 2, 1_252),
+    ("gabor", (20, 33), {"scales": 2, "orientations": 4, "grid": 4}, 2, 290),
     ("unet", (16, 16), {}, 9, 52_117),
     ("unet", (8, 8, 8), {"dropout": 0.1}, 9, 150_973),
     ("unet", (9, 9), {"strides": (3, 3, 1)}, 9, 48_021),
@@ -51,7 +53,9 @@ def test_each_model_trains_on_one_image_and_has_group_norms_alone(
     assert not any(getattr(layer, "inplace", False) for layer in module.modules())
 
 
-@pytest.mark.parametrize(("name", "classes"), [("cnn", 7), ("unet", 3), ("resnet18", 5)])
+@pytest.mark.parametrize(
+    ("name", "classes"), [("cnn", 7), ("unet", 3), ("resnet18", 5), ("gabor", 4)]
+)
 def test_classes_and_channels_come_from_the_job(make_job: Any, name: str, classes: int) -> None:
     job = make_job(name, (32, 32), num_classes=classes, image_channels=3)
     assert build_model(job)(torch.zeros(1, 3, 32, 32)).shape[1] == classes

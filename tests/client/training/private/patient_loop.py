@@ -25,6 +25,7 @@ SMALL_MODELS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
                                                          "weight_standardisation": True}),
     "resnet18 small images 3-D": ("classification", (8, 8, 8), {"small_images": True}),
     "densenet121": ("classification", (32, 32), {}),
+    "gabor": ("classification", (12, 16), {"scales": 2, "grid": 4}),
     "unet": ("segmentation", (16, 8), {"channels": (4, 8, 16)}),
     "unet 3-D": ("segmentation", (8, 8, 8), {"channels": (4, 8)}),
     "unet plain": ("segmentation", (8, 8), {"channels": (4, 8), "residual_units": 0}),
