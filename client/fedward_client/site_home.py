@@ -18,6 +18,8 @@ jobs/RUN/           what was asked for, and what was decided (`jobs.job_store`)
 egress/RUN.jsonl    what left, by kind and size (`jobs.egress_record`)
 cache/              decoded job views; cache/native/ has what they are made from (`native_cache`)
 reports/            what was excluded, for the site's own eyes
+run/                while the daemon runs: its socket, when its node was answered, what is at work
+site.log, tasks.log what happened, by code; what libraries of C print
 ```
 Nothing here is ever sent.
 """
@@ -69,7 +71,7 @@ class SiteHome:
         """Folder of keys."""
         return self.folder / "trust"
 
-    @property
+    @functools.cached_property
     def consortium(self) -> Path:
         """Folder of what says who belongs to the consortium."""
         return self.folder / "consortium"

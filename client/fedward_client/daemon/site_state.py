@@ -96,7 +96,6 @@ class OpenRun:
     network: "Network"
     noted_splits: set[str] = field(default_factory=set, repr=False)
     layouts: dict[object, ContributionLayout] = field(default_factory=dict, repr=False)
-    members_as_of_ns: int | None = None
     _unwritten: list[dict[str, Any]] = field(default_factory=list, repr=False)
     _written_at: float = float("-inf")
 
@@ -236,16 +235,9 @@ class OpenSite:
         return self.runs[run]
 
     def _without_removed(self, run: OpenRun) -> OpenRun:
-        """Give the run as it is for the members who are left; looked up again when files change."""
-        changed_ns = self.home.consortium.stat().st_mtime_ns
-        if run.members_as_of_ns == changed_ns:
-            return run
+        """Give the run as it is for the members who are left."""
         roster = without_removed(self, run.roster)
-        found = run if roster is run.roster else replace(run, roster=roster)
-        # A change within one tick of the file system's clock would look like none.
-        is_old = time.time_ns() - changed_ns > 1_000_000_000
-        found.members_as_of_ns = changed_ns if is_old else None
-        return found
+        return run if roster is run.roster else replace(run, roster=roster)
 
     def _offering(self, cohort: str) -> "OpenSite":
         """Give this site with the cohort that a run may use; runs and all else are the same."""

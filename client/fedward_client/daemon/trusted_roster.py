@@ -10,13 +10,16 @@ the runs that are under way as well.
 
 import dataclasses
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedward_client.enrolment.accepted_members import (
+    KnownMembers,
     members_of,
     newest_members,
     require_accepted,
 )
+from fedward_client.site_home import SiteHome
 from fedward_client.site_policy import read_policy
 from fedward_common.atomic_files import write_atomically
 from fedward_common.consortium.certificates import (
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fedward_client.daemon.site_state import OpenSite
-    from fedward_client.site_home import SiteHome
     from fedward_common.wire.manifest import Manifest
 
 _SEEN = "newest-roster.json"
@@ -98,9 +100,11 @@ def without_removed(site: "OpenSite", roster: Roster) -> Roster:
             `NOT_IN_ROSTER`, where this site or the coordinator is gone or is somebody else now.
         CorruptFileError: The home forgot which version it saw.
     """
-    newest = newest_members(site.home)
+    known = _newest_in(site.home.consortium)
+    newest = known.members
     if newest is None or newest.version <= roster.version:
-        _require_newest(site.home, roster)
+        if known.seen is not None:
+            _require_not_older(roster, known.seen)
         return roster
     left = set(newest.members)
     members = zip(roster.entries, members_of(roster).members, strict=True)
@@ -151,9 +155,7 @@ def _verified(site: "OpenSite", manifest: "Manifest", unverified: bytes) -> Rost
     return roster
 
 
-def _membership(
-    home: "SiteHome", now_seconds: float
-) -> tuple[AuthorityCertificate, SiteCertificate]:
+def _membership(home: SiteHome, now_seconds: float) -> tuple[AuthorityCertificate, SiteCertificate]:
     authority = read_authority(_certificate_in(home.authority_file))
     own = _certificate_in(home.certificate_file)
     return authority, verify_certificate(own, authority, now_seconds=now_seconds)
@@ -190,7 +192,7 @@ def _verify_others(site: "OpenSite", roster: Roster, manifest: "Manifest") -> No
             raise UnverifiedMessageError("a member that is no site would train", code="ROSTER_ROLE")
 
 
-def see_roster(home: "SiteHome", roster: Roster) -> None:
+def see_roster(home: SiteHome, roster: Roster) -> None:
     """Remember a verified roster if it is newer than all that were seen.
 
     Raises:
@@ -205,17 +207,22 @@ def see_roster(home: "SiteHome", roster: Roster) -> None:
         write_atomically(path, json.dumps(content).encode())
 
 
-def _require_newest(home: "SiteHome", roster: Roster) -> bool:
+def _require_newest(home: SiteHome, roster: Roster) -> bool:
     """Refuse a roster that is older than the newest seen; say whether it is that one."""
     path = home.consortium / _SEEN
     if not path.exists():
         return False
-    version, sha256 = _seen_in(path)
+    seen = _read_seen(path)
+    _require_not_older(roster, seen)
+    return seen[0] == roster.version
+
+
+def _require_not_older(roster: Roster, seen: tuple[int, str]) -> None:
+    version, sha256 = seen
     require_not_older(roster, version=version, sha256=sha256)
-    return version == roster.version
 
 
-def forget_seen_roster(home: "SiteHome") -> None:
+def forget_seen_roster(home: SiteHome) -> None:
     """Let any version be the first; for a home that joins another consortium."""
     (home.consortium / _SEEN).unlink(missing_ok=True)
 
@@ -231,4 +238,18 @@ def _read_seen(path: "Path") -> tuple[int, str]:
         ) from error
 
 
-_seen_in = read_once(_read_seen)
+@dataclass(frozen=True)
+class _Newest:
+    """What a home knows of the newest roster: its members, and the version and hash of it."""
+
+    members: KnownMembers | None
+    seen: tuple[int, str] | None
+
+
+def _read_newest(consortium: "Path") -> _Newest:
+    seen = consortium / _SEEN
+    home = SiteHome(consortium.parent)
+    return _Newest(newest_members(home), _read_seen(seen) if seen.exists() else None)
+
+
+_newest_in = read_once(_read_newest)  # files come into the folder by a rename, which changes it

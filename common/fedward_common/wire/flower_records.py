@@ -8,6 +8,7 @@ back without a copy.
 import math
 import sys
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -37,6 +38,8 @@ ConfigValue = (
     | list[bool]
 )
 
+R = TypeVar("R", ArrayRecord, ConfigRecord, RecordDict)
+
 _ENVELOPE = "envelope"
 _ARRAYS = "arrays"
 _RAW = "fedward.raw-le"
@@ -48,22 +51,20 @@ if sys.byteorder != "little":
 
 def array_record(arrays: Arrays) -> ArrayRecord:
     """Copy each array's bytes once; a coordinator shares the record among all sites."""
-    record = ArrayRecord()
-    for name, array in arrays.items():
-        content = little_endian(array).tobytes()
-        record[name] = _raw_array(content, name_of_dtype(array.dtype), array.shape)
+    raw = {
+        name: _raw_array(little_endian(array).tobytes(), name_of_dtype(array.dtype), array.shape)
+        for name, array in arrays.items()
+    }
     known = {n: a.known_sha256 for n, a in arrays.items() if isinstance(a, HashedArray)}
-    return _remembering(record, known)
+    return _remembering(_filled(ArrayRecord(), raw), known)
 
 
 def array_record_of_buffers(
     buffers: Mapping[str, bytes], known_sha256: Mapping[str, str] | None = None
 ) -> ArrayRecord:
     """Wrap buffers of float32 without a copy; whoever knows their hashes hands them in."""
-    record = ArrayRecord(
-        {name: _raw_array(data, "float32", (len(data) // 4,)) for name, data in buffers.items()}
-    )
-    return _remembering(record, known_sha256 or {})
+    raw = {n: _raw_array(data, "float32", (len(data) // 4,)) for n, data in buffers.items()}
+    return _remembering(_filled(ArrayRecord(), raw), known_sha256 or {})
 
 
 def _raw_array(data: bytes, dtype: str, shape: tuple[int, ...]) -> Array:
@@ -83,7 +84,18 @@ def records_of(envelope: Envelope, arrays: ArrayRecord) -> RecordDict:
         "body": envelope.body,
         "signature": envelope.signature,
     }
-    return RecordDict({_ENVELOPE: ConfigRecord(fields), _ARRAYS: arrays})
+    record = _filled(ConfigRecord(), fields)
+    return _filled(RecordDict(), {_ENVELOPE: record, _ARRAYS: arrays})
+
+
+def _filled(record: R, content: Mapping[str, object]) -> R:
+    """Give an empty record its content, whose types are known here.
+
+    Flower's own way asks after the type of each key and value, at length; of a round with short
+    training that is a noticeable part.
+    """
+    record.__dict__["_data"].update(content)
+    return record
 
 
 def envelope_of(unverified: RecordDict) -> tuple[Envelope, Arrays]:

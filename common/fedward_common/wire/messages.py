@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from fedward_common.errors import ConfigurationError, MalformedMessageError
+from fedward_common.errors import ConfigurationError, FedwardError, MalformedMessageError
 from fedward_common.settings import from_table
 from fedward_common.wire.canonical_cbor import (
     MAX_MESSAGE_BYTES,
     decode_canonically,
     encode_canonically,
 )
+from fedward_common.wire.typed_cbor import UnusualError, decode_typed
 
 PROTOCOL_VERSION = 1
 
@@ -162,7 +163,20 @@ M = TypeVar("M")
 
 def encode_message(message: Message) -> tuple[str, bytes]:
     """Give a message's kind and its canonical body."""
-    return _NAMES[type(message)], encode_canonically(dict(vars(message)))
+    name = _NAMES[type(message)]
+    if name in _SHORT_REPLIES:
+        return name, _encode_short_reply(name, *vars(message).values())
+    return name, encode_canonically(dict(vars(message)))
+
+
+# The sites of a round mostly answer with the same few bytes.
+_SHORT_REPLIES = frozenset(_NAMES[kind] for kind in (TrainReply, EvaluateReply, Refusal))
+
+
+@functools.lru_cache(maxsize=64, typed=True)
+def _encode_short_reply(name: str, *values: Any) -> bytes:
+    names = _KINDS[name].__match_args__
+    return encode_canonically(dict(zip(names, values, strict=True)))
 
 
 def decode_message(kind: str, unverified: bytes) -> Message:
@@ -181,6 +195,11 @@ def decode_message(kind: str, unverified: bytes) -> Message:
 
 def _decode_message(kind: str, unverified: bytes) -> Message:
     most = _MAX_STEP_BYTES if kind.startswith("secure.step") else MAX_MESSAGE_BYTES
+    if len(unverified) <= most:
+        try:
+            return decode_typed(_KINDS[kind], unverified)  # type: ignore[no-any-return]
+        except (UnusualError, FedwardError):
+            pass  # what is wrong, the general way says
     value = decode_canonically(unverified, max_bytes=most)
     return plain_dataclass(_KINDS[kind], value)  # type: ignore[no-any-return]
 

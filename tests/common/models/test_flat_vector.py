@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedward_common.errors import WeightsMismatchError
-from fedward_common.models.flat_vector import flat_from_module, load_flat, spec_of
+from fedward_common.models.flat_vector import (
+    ModuleWeights,
+    flat_from_module,
+    load_flat,
+    spec_of,
+)
 from fedward_common.models.parameter_spec import ParameterSpec, TensorSpec
+from fedward_common.wire.envelope import hashed
 
 SPEC = ParameterSpec("toy", (TensorSpec("a", (2, 3)), TensorSpec("b", ()), TensorSpec("c", (4,))))
 
@@ -108,6 +114,37 @@ def test_parameters_and_buffers_go_there_and_back_even_from_read_only_memory() -
     np.testing.assert_array_equal(flat_from_module(module), vector)
     assert module.layer.bias.tolist() == [6.0, 7.0]
     assert module.layer.weight.requires_grad
+
+
+def test_weights_are_the_last_that_were_loaded_however_often() -> None:
+    module = WithBuffer()
+    weights = ModuleWeights(module, spec_of(module, "toy"))
+    first, second = np.zeros(9, np.float32), np.arange(9, dtype=np.float32)
+    known = hashed({"first": first, "second": second})
+    for vector in (known["first"], known["second"], known["first"], known["second"], first):
+        weights.load(vector)
+        np.testing.assert_array_equal(flat_from_module(module), vector)
+        np.testing.assert_array_equal(weights.minus(second), vector - second)
+
+
+def test_a_vector_without_a_known_hash_is_verified_each_time() -> None:
+    module = WithBuffer()
+    weights = ModuleWeights(module, spec_of(module, "toy"))
+    vector = np.arange(9, dtype=np.float32)
+    for usable in (vector, hashed({"known": vector})["known"]):
+        weights.load(usable)
+    vector[4] = np.nan
+    with pytest.raises(WeightsMismatchError, match="hold nan"):
+        weights.load(vector)
+
+
+def test_a_vector_that_was_refused_is_refused_again() -> None:
+    module = WithBuffer()
+    weights = ModuleWeights(module, spec_of(module, "toy"))
+    unusable = hashed({"known": np.full(9, np.inf, np.float32)})["known"]
+    for _ in range(2):
+        with pytest.raises(WeightsMismatchError, match="hold inf"):
+            weights.load(unusable)
 
 
 def test_memory_order_of_a_module_does_not_matter() -> None:

@@ -49,6 +49,16 @@ def test_envelope_and_arrays_come_back_as_they_were(weights: Any, sums: Any) -> 
     assert hashes_of_arrays(arrays) == hashes_of_arrays(sent)
 
 
+def test_records_are_those_that_flower_itself_makes_of_the_same() -> None:
+    values = np.arange(6, dtype=np.float32)
+    arrays = ArrayRecord({"weights": raw(values.tobytes(), (6,))})
+    theirs = RecordDict({"envelope": ConfigRecord(FIELDS), "arrays": arrays})
+    ours = records_of(Envelope(b"h", b"b", b"s"), array_record({"weights": values}))
+    assert ours == theirs
+    assert ours.object_id == theirs.object_id  # the hash of what Flower would send
+    assert array_record_of_buffers({"weights": values.tobytes()}).object_id == arrays.object_id
+
+
 def test_arrays_are_read_without_a_copy() -> None:
     records = records_of(ENVELOPE, array_record({"weights": np.arange(6, dtype=np.float32)}))
     _, arrays = envelope_of(records)

@@ -63,6 +63,15 @@ def test_a_message_comes_back_as_it_was(message: Message) -> None:
     assert decode_message(*encode_message(message)) == message
 
 
+def test_replies_that_only_compare_as_equal_are_not_sent_as_the_same() -> None:
+    # One of them is remembered, and `True == 1`.
+    assert encode_message(TrainReply(1)) == ("train.reply", encode_canonically({"local_steps": 1}))
+    assert encode_message(TrainReply(True)) == (
+        "train.reply",
+        encode_canonically({"local_steps": True}),
+    )
+
+
 def test_no_two_messages_share_a_kind() -> None:
     assert len({encode_message(message)[0] for message in EXAMPLES}) == len(EXAMPLES)
 
