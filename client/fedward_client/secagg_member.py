@@ -136,7 +136,9 @@ def begin(
     # Finds a signing key or a role that the roster does not know before anybody else does.
     verify_round_keys(signed, rules.roster, binding)
     answer = encode(signed)
-    secrets = RoundSecrets(seal_private.to_secret(), mask_private.to_secret())
+    secrets = RoundSecrets(
+        seal_private.to_secret(), mask_private.to_secret(), own_keys=(seal_private, mask_private)
+    )
     state = MemberState(Stage.READY, rules.site, binding, answer, secrets, abandonments=abandoned)
     return state, answer
 

@@ -7,8 +7,8 @@ blocks may keep the key as well; full-disk encryption is the answer to that.)
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedward_common.atomic_files import full_disk_named, sync_folder, write_all, write_atomically
@@ -24,9 +24,15 @@ _SALT_BYTES = 16
 _LENGTH_BYTES = 8
 
 
-@dataclass(frozen=True)
+_Identity = tuple[int, int, int, int]
+
+
+@dataclass
 class RoundVault:
     """A folder of sealed files.
+
+    What it remembers of them counts as long as they are the same: another process of the site may
+    write or destroy them between two calls.
 
     Args:
         folder: Of this round alone; made when something is written.
@@ -35,11 +41,26 @@ class RoundVault:
 
     folder: Path
     durable: bool = True
+    _key: tuple[_Identity, SecretBytes] | None = field(default=None, init=False, repr=False)
+    _paths: dict[str, Path] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def is_open(self) -> bool:
         """Whether the round's key is there."""
-        return (self.folder / _KEY).is_file()
+        return self.identity(_KEY) is not None
+
+    def identity(self, name: str) -> _Identity | None:
+        """Give what changes with every write of a file; None where it is not there."""
+        try:
+            state = self._path(name).stat()
+        except FileNotFoundError:
+            return None
+        return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+    def sealed_identity(self, name: str) -> tuple[_Identity, _Identity] | None:
+        """Give that of a sealed file and of the key that opens it; None where one is gone."""
+        key, file = self.identity(_KEY), self.identity(name)
+        return None if key is None or file is None else (key, file)
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Seal a file, in place of the one of this name.
@@ -49,7 +70,7 @@ class RoundVault:
         """
         salt = os.urandom(_SALT_BYTES)
         sealed = seal(self._key_of(salt, name), content, associated=name.encode())
-        self._write(name, (salt, sealed))
+        write_whole(self._path(name), (salt, sealed), durable=self.durable)
 
     def read(self, name: str) -> bytes | None:
         """Open a file; None where it is not there, or the round's key is gone.
@@ -57,19 +78,22 @@ class RoundVault:
         Raises:
             CorruptFileError: It is not what was sealed.
         """
-        path = self.folder / name
-        if not self.is_open or not path.is_file():
+        if not self.is_open:
             return None
-        return self._opened(path, memoryview(path.read_bytes()))
+        try:
+            content = self._path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+        return self._opened(name, memoryview(content))
 
-    def _opened(self, path: Path, content: memoryview) -> bytes:
+    def _opened(self, name: str, content: memoryview) -> bytes:
         salt, sealed = bytes(content[:_SALT_BYTES]), content[_SALT_BYTES:]
         try:
-            key = self._key_of(salt, path.name)
-            return open_sealed(key, sealed, associated=path.name.encode())
+            key = self._key_of(salt, name)
+            return open_sealed(key, sealed, associated=name.encode())
         except UnverifiedMessageError as error:
             raise CorruptFileError(
-                f"{path} is not what was written", hint="the round cannot go on here"
+                f"{self._path(name)} is not what was written", hint="the round cannot go on here"
             ) from error
 
     def append(self, name: str, content: bytes) -> None:
@@ -84,23 +108,26 @@ class RoundVault:
         salt = os.urandom(_SALT_BYTES)
         sealed = seal(self._key_of(salt, name), content, associated=name.encode())
         record = len(sealed).to_bytes(_LENGTH_BYTES, "big") + salt + sealed
-        path = self.folder / name
-        with full_disk_named(path):
-            file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        with full_disk_named(self._path(name)):
+            file = os.open(self._path(name), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             try:
                 _, end = _last_record(file)
-                try:
-                    _write_at(file, record, end)
-                except OSError:
-                    os.ftruncate(file, end)
-                    raise
-                os.ftruncate(file, end + len(record))
-                if self.durable:
-                    os.fsync(file)
+                self._append_at(file, record, end)
             finally:
                 os.close(file)
             if self.durable and end == 0:
                 sync_folder(self.folder)
+
+    def _append_at(self, file: int, record: bytes, end: int) -> None:
+        try:
+            _write_at(file, record, end)
+        except OSError:
+            os.ftruncate(file, end)
+            raise
+        if os.fstat(file).st_size != end + len(record):
+            os.ftruncate(file, end + len(record))
+        if self.durable:
+            os.fsync(file)
 
     def latest(self, name: str) -> bytes | None:
         """Open the last whole record; None where there is none, or the round's key is gone.
@@ -108,59 +135,102 @@ class RoundVault:
         Raises:
             CorruptFileError: It is not what was sealed.
         """
-        path = self.folder / name
-        if not self.is_open or not path.is_file():
+        if not self.is_open:
             return None
-        file = os.open(path, os.O_RDONLY)
+        try:
+            file = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
         try:
             start, end = _last_record(file)
             record = os.pread(file, end - start, start)[_LENGTH_BYTES:]
         finally:
             os.close(file)
-        return self._opened(path, memoryview(record)) if record else None
+        return self._opened(name, memoryview(record)) if record else None
 
     def destroy(self) -> None:
         """Destroy the key, then remove what was sealed; other files of the folder stay."""
-        path = self.folder / _KEY
-        if path.is_file():
+        self._destroy(lambda name: name.endswith(".sealed"))
+
+    def forget(self) -> None:
+        """Destroy the folder with all that is in it."""
+        self._destroy(lambda _: True)
+        self.folder.rmdir()
+        if self.durable:
+            sync_folder(self.folder.parent)
+
+    def _destroy(self, goes: Callable[[str], bool]) -> None:
+        self._key = None
+        names = names_in(self.folder)
+        if _KEY in names:
+            path = self._path(_KEY)
             with path.open("r+b", buffering=0) as file:
                 file.write(bytes(_KEY_BYTES))
                 if self.durable:
                     os.fsync(file.fileno())
             path.unlink()
-        for file_ in self._sealed_files():
-            file_.unlink(missing_ok=True)
+        for name in names:
+            if name != _KEY and goes(name):
+                self._path(name).unlink(missing_ok=True)
 
-    def _sealed_files(self) -> Iterator[Path]:
-        return self.folder.glob("*.sealed")
+    def _path(self, name: str) -> Path:
+        # To make a path costs more than to look at its file.
+        if name not in self._paths:
+            self._paths[name] = self.folder / name
+        return self._paths[name]
 
     def _key_of(self, salt: bytes, name: str) -> SecretBytes:
         return derive_key(self._round_key(), label=_LABEL, context=salt + name.encode())
 
     def _round_key(self) -> SecretBytes:
-        path = self.folder / _KEY
-        if not path.is_file():
+        identity = self.identity(_KEY)
+        if identity is None:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._write(_KEY, (os.urandom(_KEY_BYTES),))
+            write_whole(self._path(_KEY), (os.urandom(_KEY_BYTES),), durable=self.durable)
+            identity = self.identity(_KEY)
+        elif self._key is not None and self._key[0] == identity:
+            return self._key[1]
+        path = self._path(_KEY)
         key = path.read_bytes()
         if len(key) != _KEY_BYTES:
             raise CorruptFileError(f"{path} is no key", hint="the round cannot go on here")
-        return SecretBytes(key)
+        known = SecretBytes(key)
+        self._key = None if identity is None else (identity, known)
+        return known
 
-    def _write(self, name: str, blocks: tuple[bytes | memoryview, ...]) -> None:
-        path = self.folder / name
-        if self.durable:
-            write_atomically(path, blocks, mode=0o600)
-            return
-        temporary = path.with_name(f".{name}.tmp")
-        with full_disk_named(path):
-            file = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-            try:
-                for block in blocks:
-                    write_all(file, block)
-            finally:
-                os.close(file)
-            temporary.replace(path)
+
+def write_whole(path: Path, blocks: tuple[bytes | memoryview, ...], *, durable: bool) -> None:
+    """Write a file of its owner alone, whole or not at all.
+
+    Args:
+        path: Its folder exists.
+        blocks: Its content, in order.
+        durable: Whether it must outlive a power cut, and not the process alone.
+
+    Raises:
+        DiskFullError: No space; the old file is untouched.
+    """
+    if durable:
+        write_atomically(path, blocks, mode=0o600)
+        return
+    temporary = path.with_name(f".{path.name}.tmp")
+    with full_disk_named(path):
+        file = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            for block in blocks:
+                write_all(file, block)
+        finally:
+            os.close(file)
+        temporary.replace(path)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Give the names in a folder; none where it is not there."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except FileNotFoundError:
+        return []
 
 
 def _last_record(file: int) -> tuple[int, int]:
@@ -208,9 +278,4 @@ def unframed(content: bytes, count: int) -> list[memoryview]:
 
 def forget_vault(folder: Path, *, durable: bool = True) -> None:
     """Destroy a round's folder with all that is in it."""
-    RoundVault(folder, durable).destroy()
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-    if durable:
-        sync_folder(folder.parent)
+    RoundVault(folder, durable).forget()

@@ -6,7 +6,7 @@ begins, nothing of a lower one is.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from fedward_common.atomic_files import sync_folder, write_atomically
 from fedward_common.crypto.mask_stream import Words
 from fedward_common.crypto.secret_bytes import SecretBytes
 from fedward_common.errors import AggregationRefusedError, CorruptFileError
-from fedward_common.round_vault import RoundVault, forget_vault
+from fedward_common.round_vault import RoundVault, forget_vault, names_in, write_whole
 from fedward_common.secagg import refusal_codes as codes
 from fedward_common.secagg.binding import RoundBinding
 from fedward_common.secagg.layout import ContributionLayout
@@ -31,19 +31,30 @@ _ABANDONMENTS = "abandonments-{}.cbor"
 _OVER = "over"
 _HASH_BYTES = 32
 
+_Identities = tuple[tuple[int, int, int, int], tuple[int, int, int, int]]
 
-@dataclass(frozen=True)
+
+@dataclass
 class RoundStore:
-    """The files of one round of one purpose."""
+    """The files of one round of one purpose.
+
+    The state is remembered as long as its file is the same: steps that follow each other in one
+    process do not read what they wrote.
+    """
 
     vault: RoundVault
+    _known: tuple[_Identities, MemberState] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def of(
         cls, run_folder: Path, purpose: messages.SecurePurpose, number: int, *, durable: bool
     ) -> "RoundStore":
         """Name the store of a round; `durable` as in `RoundVault`."""
-        return cls(RoundVault(run_folder / "secure" / f"{purpose}-{number:08d}", durable=durable))
+        return cls(RoundVault(run_folder / "secure" / _name_of(purpose, number), durable=durable))
+
+    def is_of(self, purpose: messages.SecurePurpose, number: int) -> bool:
+        """Whether it is the store of this round."""
+        return self._folder.name == _name_of(purpose, number)
 
     @property
     def _folder(self) -> Path:
@@ -55,23 +66,23 @@ class RoundStore:
         Raises:
             AggregationRefusedError: A higher round has begun already.
         """
-        name = self._folder.name
+        name, root = self._folder.name, self._folder.parent
         purpose = name.rpartition("-")[0]
-        folders = self._folder.parent.glob(f"{purpose}-*")
-        others = sorted(folder for folder in folders if folder.name != name)
-        if others and others[-1].name > name:
+        others = sorted(n for n in names_in(root) if n.startswith(f"{purpose}-") and n != name)
+        if others and others[-1] > name:
             raise AggregationRefusedError(
-                f"round {name[-8:]} of a run that is at {others[-1].name[-8:]}",
+                f"round {name[-8:]} of a run that is at {others[-1][-8:]}",
                 code=codes.ROUND_OLD,
             )
         # Whatever comes of this round, no lower one is done again: it may be in a sum already.
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.vault.durable:
-            # Also of a first round: a site that forgot it would answer one attempt twice.
-            sync_folder(self._folder.parent)
-            sync_folder(self._folder.parent.parent)
-        for folder in others:
-            forget_vault(folder, durable=self.vault.durable)
+        if not names_in(self._folder):  # else it was done when that was written
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.vault.durable:
+                # Also of a first round: a site that forgot it would answer one attempt twice.
+                sync_folder(root)
+                sync_folder(root.parent)
+        for other in others:
+            forget_vault(root / other, durable=self.vault.durable)
 
     @property
     def is_over(self) -> bool:
@@ -87,29 +98,38 @@ class RoundStore:
 
     def state(self) -> MemberState | None:
         """Give the member's state, of a round that was unmasked too."""
-        answers = self._folder / _ANSWERS
-        if answers.is_file():
+        identities = self.vault.sealed_identity(_STATE)
+        if self._known is not None and self._known[0] == identities:
+            return self._known[1]
+        self._known = None
+        try:
+            content: bytes | None = (self._folder / _ANSWERS).read_bytes()
             self.vault.destroy()  # a crash may have come between the two
-            content: bytes | None = answers.read_bytes()
-        else:
+        except FileNotFoundError:
             content = self.vault.latest(_STATE)
-        return None if content is None else MemberState.from_secret(SecretBytes(content))
+        if content is None:
+            return None
+        state = MemberState.from_secret(SecretBytes(content))
+        self._remember(state)
+        return state
 
     def keep_state(self, state: MemberState) -> None:
         """Write the state; once it holds answers alone, destroy secrets and contribution."""
+        if self._known is not None and self._known[1] is state:
+            return  # a request that was answered came again
         content = state.to_secret().reveal()
         if state.stage is not Stage.UNMASKED:
             self.vault.append(_STATE, content)
+            self._remember(state)
             return
-        answers = self._folder / _ANSWERS
-        if self.vault.durable:
-            write_atomically(answers, content, mode=0o600)
-        else:
-            temporary = answers.with_suffix(".tmp")
-            temporary.touch(mode=0o600)
-            temporary.write_bytes(content)
-            temporary.replace(answers)
+        write_whole(self._folder / _ANSWERS, (content,), durable=self.vault.durable)
+        self._known = None
         self.vault.destroy()
+
+    def _remember(self, state: MemberState) -> None:
+        """Remember a state that has secrets; what was answered at the end is asked for rarely."""
+        identities = self.vault.sealed_identity(_STATE)
+        self._known = None if identities is None else (identities, state)
 
     def contribution(
         self, layout: ContributionLayout, binding: RoundBinding
@@ -155,6 +175,10 @@ def close_rounds(run_folder: Path, *, durable: bool) -> None:
     for purpose in ("train", "validation"):
         for folder in (run_folder / "secure").glob(f"{purpose}-*"):
             RoundStore(RoundVault(folder, durable=durable)).close()
+
+
+def _name_of(purpose: messages.SecurePurpose, number: int) -> str:
+    return f"{purpose}-{number:08d}"
 
 
 def _content_hash(binding: RoundBinding) -> bytes:

@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from fedward_client.daemon.told_sums import ToldSums
 from fedward_client.site_policy import read_policy
 from fedward_common.crypto.key_agreement import SystemKem
 from fedward_common.crypto.mask_stream import Words
+from fedward_common.crypto.signing import SigningKey
 from fedward_common.errors import AggregationRefusedError
 from fedward_common.file_lock import held_lock
 from fedward_common.identities import SiteId
@@ -104,8 +107,7 @@ def _ready(
     if earlier is not None and earlier.binding == binding:
         return messages.SecureReady(earlier.round_keys)
     if purpose == "test":
-        # The last question of a run: what no sum was made of is not kept any longer.
-        close_rounds(run.folder, durable=not site.is_simulated)
+        _close_rounds(site, run)  # the last question of a run
     if earlier is None and store.is_over:
         raise AggregationRefusedError("the round's secrets are destroyed", code=codes.CLOSED)
     rules = _rules_of(site, run, purpose, layout)
@@ -303,11 +305,30 @@ def _rules_of(
     )
 
 
+# The stores of rounds under way, by run and purpose, as long as the site is open.
+_open_rounds: WeakKeyDictionary[SigningKey, dict[tuple[Path, str], RoundStore]] = (
+    WeakKeyDictionary()
+)
+
+
 def _store_of(
     site: "OpenSite", run: "OpenRun", purpose: messages.SecurePurpose, number: int
 ) -> RoundStore:
+    opened = _open_rounds.setdefault(site.key, {})
+    known = opened.get((run.folder, purpose))
+    if known is not None and known.is_of(purpose, number):
+        return known
     # A simulation that is killed takes all its sites along; none has to outlive a power cut.
-    return RoundStore.of(run.folder, purpose, number, durable=not site.is_simulated)
+    store = RoundStore.of(run.folder, purpose, number, durable=not site.is_simulated)
+    opened[run.folder, purpose] = store
+    return store
+
+
+def _close_rounds(site: "OpenSite", run: "OpenRun") -> None:
+    """End the rounds of training and validation: what no sum was made of is kept no longer."""
+    for purpose in ("train", "validation"):
+        _open_rounds.get(site.key, {}).pop((run.folder, purpose), None)
+    close_rounds(run.folder, durable=not site.is_simulated)
 
 
 def _one_at_a_time(run: "OpenRun") -> AbstractContextManager[None]:

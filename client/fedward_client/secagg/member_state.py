@@ -12,13 +12,13 @@ from enum import Enum
 from typing import Any
 
 from fedward_common.consortium.roster import Roster
+from fedward_common.crypto.key_agreement import HybridPrivateKey
 from fedward_common.crypto.secret_bytes import SecretBytes
 from fedward_common.crypto.signing import SigningKey
 from fedward_common.identities import SiteId
 from fedward_common.secagg.binding import RoundBinding
+from fedward_common.secagg.messages import decode_value, encode_value
 from fedward_common.secagg.signed_items import Directory, Peer
-from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
-from fedward_common.wire.messages import plain_dataclass, plain_values
 
 _MAX_STATE_BYTES = 64 << 20
 
@@ -85,6 +85,7 @@ class RoundSecrets:
         held: Shares by whose they are; its own from sharing on, the others' from masking on.
         contribution_sha256: Of what was masked. Other words under the same masks would show the
             difference of the two.
+        own_keys: `seal_private` and `mask_private` as keys, where they were made here; not stored.
     """
 
     seal_private: SecretBytes | None = None
@@ -93,6 +94,7 @@ class RoundSecrets:
     pair_keys: Mapping[SiteId, SecretBytes] = field(default_factory=dict)
     held: Mapping[SiteId, HeldShares] = field(default_factory=dict)
     contribution_sha256: SecretBytes | None = None
+    own_keys: tuple[HybridPrivateKey, HybridPrivateKey] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class MemberState:
 
     def to_secret(self) -> SecretBytes:
         """Give everything, for a file that is encrypted and never backed up."""
-        return SecretBytes(encode_canonically(plain_values(_to_plain(self))))
+        return SecretBytes(encode_value(_to_plain(self)))
 
     @classmethod
     def from_secret(cls, stored: SecretBytes) -> "MemberState":
@@ -140,8 +142,8 @@ class MemberState:
         Raises:
             MalformedMessageError: It was changed, or is of another version.
         """
-        value = decode_canonically(stored.reveal(), max_bytes=_MAX_STATE_BYTES)
-        return _from_plain(plain_dataclass(_PlainState, value))
+        plain = decode_value(_PlainState, stored.reveal(), max_bytes=_MAX_STATE_BYTES)
+        return _from_plain(plain)
 
 
 @dataclass(frozen=True)

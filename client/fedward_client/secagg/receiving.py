@@ -171,7 +171,8 @@ def _with_received(state: MemberState, sharers: VerifiedSharers) -> tuple[RoundS
         if packet.mask_ciphertext:
             pair_keys[sender] = received_pair_key(packet, directory, mask_private)
     received: dict[str, Any] = {"held": held, "pair_keys": pair_keys}
-    return dataclasses.replace(secrets, seal_private=None, mask_private=None, **received), notes
+    gone: dict[str, Any] = dict.fromkeys(("seal_private", "mask_private", "own_keys"))
+    return dataclasses.replace(secrets, **gone, **received), notes
 
 
 def masks_of(

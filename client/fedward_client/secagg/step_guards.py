@@ -77,7 +77,7 @@ def private_keys_of(state: MemberState) -> tuple[HybridPrivateKey, HybridPrivate
     secrets = secrets_of(state)
     if secrets.seal_private is None or secrets.mask_private is None:
         raise closed_error("answered")
-    return (
+    return secrets.own_keys or (
         HybridPrivateKey.from_secret(secrets.seal_private),
         HybridPrivateKey.from_secret(secrets.mask_private),
     )

@@ -7,6 +7,7 @@ parties end with different keys. Where that matters, the caller binds the cipher
 context, or finds it when a sealed message does not open.
 """
 
+import functools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -71,11 +72,16 @@ class HybridPublicKey:
                 f"{X25519_BYTES} and {MLKEM_PUBLIC_BYTES} are needed"
             )
         try:
-            MLKEM768PublicKey.from_public_bytes(self.mlkem768)
+            _ = self.for_encapsulation
         except ValueError as error:
             raise MalformedMessageError(
                 "a public key holds a coefficient that ML-KEM-768 does not have"
             ) from error
+
+    @cached_property
+    def for_encapsulation(self) -> MLKEM768PublicKey:
+        """The ML-KEM-768 half, as the library takes it."""
+        return MLKEM768PublicKey.from_public_bytes(self.mlkem768)
 
     def to_bytes(self) -> bytes:
         """Give 1216 bytes: X25519, then ML-KEM-768."""
@@ -92,7 +98,13 @@ class HybridPublicKey:
             raise MalformedMessageError(
                 f"a public key has {len(unverified)} bytes, {PUBLIC_BYTES} are needed"
             )
-        return cls(bytes(unverified[:X25519_BYTES]), bytes(unverified[X25519_BYTES:]))
+        return _public_key_of(bytes(unverified))
+
+
+@functools.lru_cache(maxsize=512)
+def _public_key_of(raw: bytes) -> HybridPublicKey:
+    """Check a key once; every step of a round meets the same ones again."""
+    return HybridPublicKey(raw[:X25519_BYTES], raw[X25519_BYTES:])
 
 
 class HybridPrivateKey:
@@ -151,7 +163,7 @@ class SystemKem:
 
     def encapsulate(self, public: HybridPublicKey) -> tuple[bytes, SecretBytes]:
         """Give the ciphertext, 1088 bytes, and the secret in it, 32 bytes."""
-        secret, ciphertext = MLKEM768PublicKey.from_public_bytes(public.mlkem768).encapsulate()
+        secret, ciphertext = public.for_encapsulation.encapsulate()
         return ciphertext, SecretBytes(secret)
 
 

@@ -5,13 +5,13 @@ section 3.1). The label goes in front with its length, so that no byte moves bet
 context and no two purposes share a key.
 """
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+import hmac
 
 from fedward_common.crypto.secret_bytes import SecretBytes
 from fedward_common.errors import MalformedMessageError
 
 KEY_BYTES = 32
+_HASH_BYTES = 32
 
 
 def derive_key(secret: SecretBytes, *, label: str, context: bytes) -> SecretBytes:
@@ -42,4 +42,9 @@ def framed(label: str, content: bytes) -> bytes:
 
 
 def _expand(secret: bytes, info: bytes, num_bytes: int) -> bytes:
-    return HKDF(algorithm=hashes.SHA256(), length=num_bytes, salt=None, info=info).derive(secret)
+    # RFC 5869 sections 2.2 and 2.3; a library's object a key costs ten times as much.
+    extracted = hmac.digest(bytes(_HASH_BYTES), secret, "sha256")
+    blocks = [b""]
+    for number in range(1, -(-num_bytes // _HASH_BYTES) + 1):
+        blocks.append(hmac.digest(extracted, blocks[-1] + info + bytes((number,)), "sha256"))
+    return b"".join(blocks)[:num_bytes]

@@ -10,6 +10,7 @@ evaluation where one is due.
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from fedward_common.evaluation.sums import empty_sums
 from fedward_common.job.job_file import Job, TaskSection
@@ -48,7 +49,7 @@ class ContributionLayout:
         """Bytes of a ring element on the wire."""
         return 4 if self.words is None else self.words.packed_bytes
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """What a round's binding names."""
         described = b"" if self.words is None else self.words.descriptor()

@@ -14,10 +14,11 @@ from typing import Literal, TypeVar
 
 from fedward_common.crypto.key_agreement import CIPHERTEXT_BYTES, PUBLIC_BYTES
 from fedward_common.crypto.shamir import SHARE_BYTES
-from fedward_common.errors import MalformedMessageError
+from fedward_common.errors import FedwardError, MalformedMessageError
 from fedward_common.secagg.binding import RoundBinding
 from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
 from fedward_common.wire.messages import plain_dataclass, plain_values
+from fedward_common.wire.typed_cbor import UnusualError, decode_typed, encode_typed
 
 SHA256_BYTES = 32
 SIGNATURE_BYTES = 64
@@ -243,11 +244,12 @@ _MAX_BYTES: dict[type, int] = {
 _MAX_SMALL_BYTES = 8 << 10
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 
 
 def encode(message: Message) -> bytes:
     """Give a message's one encoding."""
-    return encode_canonically(plain_values(message))
+    return encode_value(message)
 
 
 def decode(kind: type[M], unverified: bytes) -> M:
@@ -280,7 +282,28 @@ def decode_abandonments(unverified: bytes) -> list[bytes]:
 
 
 def _decode(kind: type[M], unverified: bytes) -> M:
-    max_bytes = _MAX_BYTES.get(kind, _MAX_SMALL_BYTES)
+    return decode_value(kind, unverified, max_bytes=_MAX_BYTES.get(kind, _MAX_SMALL_BYTES))
+
+
+def encode_value(value: object) -> bytes:
+    """Give the one encoding of a dataclass of plain values."""
+    try:
+        return encode_typed(value)
+    except UnusualError:
+        return encode_canonically(plain_values(value))
+
+
+def decode_value(kind: type[T], unverified: bytes, *, max_bytes: int) -> T:
+    """Rebuild a dataclass of plain values.
+
+    Raises:
+        MalformedMessageError: As `decode`.
+    """
+    if len(unverified) <= max_bytes:
+        try:
+            return decode_typed(kind, unverified)
+        except (UnusualError, FedwardError):
+            pass  # what is wrong, the general way says
     return plain_dataclass(kind, decode_canonically(unverified, max_bytes=max_bytes))
 
 

@@ -129,7 +129,7 @@ def verify_round_keys(unverified: Signed, roster: Roster, binding: RoundBinding)
     _verify_signature(unverified, RoundKeys, roster, keys.site)
     verify_binding(keys.binding, binding, whose=keys.site)
     for raw in (keys.seal_key, keys.mask_key):
-        _verify_usable(HybridPublicKey.from_bytes(raw))
+        _verify_usable_once(raw)
     return keys
 
 
@@ -223,7 +223,7 @@ def verify_confirmation(unverified: Confirmation, roster: Roster, transcript_sha
     """Check one signature over a transcript."""
     entry = _site_entry(roster, unverified.site)
     try:
-        entry.key.verify(unverified.signature, transcript_sha256, context=CONFIRMATION_CONTEXT)
+        _verify_once(entry.key.raw, unverified.signature, transcript_sha256, CONFIRMATION_CONTEXT)
     except UnverifiedMessageError as error:
         raise _bad_signature(unverified.site, "confirmation of these lists") from error
 
@@ -290,5 +290,6 @@ def _bad_signature(site: str, what: str) -> AggregationRefusedError:
 _PROBE = HybridPrivateKey.from_secret(SecretBytes(bytes(PRIVATE_BYTES)))
 
 
-def _verify_usable(public: HybridPublicKey) -> None:
-    diffie_hellman(_PROBE, public)
+@functools.lru_cache(maxsize=512)
+def _verify_usable_once(raw: bytes) -> None:
+    diffie_hellman(_PROBE, HybridPublicKey.from_bytes(raw))

@@ -21,11 +21,11 @@ from fedward_common.secagg.messages import (
     ShareAnswer,
     Signed,
     decode,
+    decode_value,
+    encode_value,
 )
 from fedward_common.secagg.signed_items import Directory, Peer
 from fedward_common.secagg.transcript import hash_of_transcript
-from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
-from fedward_common.wire.messages import plain_dataclass, plain_values
 
 _MAX_STATE_BYTES = 1 << 30
 
@@ -120,7 +120,7 @@ class AttemptState:
             confirmed=self.confirmed,
             unmasked={str(site): answer for site, answer in self.unmasked.items()},
         )
-        return SecretBytes(encode_canonically(plain_values(plain)))
+        return SecretBytes(encode_value(plain))
 
     @classmethod
     def from_secret(cls, stored: SecretBytes, rules: CoordinatorRules) -> "AttemptState":
@@ -129,8 +129,7 @@ class AttemptState:
         Raises:
             MalformedMessageError: It was changed, or is of another version.
         """
-        value = decode_canonically(stored.reveal(), max_bytes=_MAX_STATE_BYTES)
-        plain = plain_dataclass(_PlainState, value)
+        plain = decode_value(_PlainState, stored.reveal(), max_bytes=_MAX_STATE_BYTES)
         peers = tuple(Peer(SiteId(p.site), p.seal_key, p.mask_key) for p in plain.peers)
         return cls(
             rules=rules,

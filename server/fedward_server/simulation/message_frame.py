@@ -1,18 +1,18 @@
 """Flower messages as blocks of bytes, for the pipe between the Grid and a worker process.
 
-A canonical CBOR head and then each array's bytes as they are: no pickling, and no copy of a model
-to put a frame together. Flower's metadata class is used directly here and nowhere else.
+A CBOR head and then each array's bytes as they are: no pickling, and no copy of a model to put a
+frame together. Both ends are one program on one machine, so no head needs to be canonical. Flower's
+metadata class is used directly here and nowhere else.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cbor2
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, Metadata, RecordDict
 
 from fedward_common.errors import MalformedMessageError
-from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
 
-_MAX_HEAD_BYTES = 16 << 20
 _METADATA_FIELDS = (
     "run_id", "message_id", "src_node_id", "dst_node_id", "reply_to_message_id", "group_id",
     "created_at", "ttl", "message_type", "src_task_id", "dst_task_id",
@@ -28,7 +28,7 @@ def frame_blocks(message: Message) -> Iterator[bytes]:
     else:
         head["records"] = [_record_head(n, r, blocks) for n, r in message.content.items()]
     head["sizes"] = [len(block) for block in blocks]
-    yield encode_canonically(head)
+    yield cbor2.dumps(head)
     yield from blocks
 
 
@@ -53,8 +53,14 @@ def read_frame(next_block: Callable[[], bytes]) -> Message:
 
     Args:
         next_block: Gives the frame's blocks in order.
+
+    Raises:
+        MalformedMessageError: The head is none.
     """
-    head = decode_canonically(next_block(), max_bytes=_MAX_HEAD_BYTES)
+    try:
+        head = cbor2.loads(next_block())
+    except (cbor2.CBORError, ValueError) as cause:
+        raise MalformedMessageError("the head of a frame is no CBOR") from cause
     metadata = Metadata(**head["metadata"])
     if "error" in head:
         error = Error(code=head["error"]["code"], reason=head["error"]["reason"])

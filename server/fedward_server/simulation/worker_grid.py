@@ -33,7 +33,7 @@ WORKER_TIMED_OUT = "WORKER_TIMED_OUT"
 _WAIT_SECONDS = 0.2
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
     process: BaseProcess
     connection: Connection
@@ -46,7 +46,8 @@ class WorkerGrid(InProcessGrid):
 
     Args:
         configs: Node configuration of every site.
-        num_workers: Processes; a site is not tied to one.
+        num_workers: Processes; a site is not tied to one, though one that is free and has worked
+            for it last is preferred: it has in memory what others read from the site's home.
         threads: Torch threads in each.
         message_seconds: A message that takes longer is ended with an error.
         clock: Counts those seconds.
@@ -71,6 +72,7 @@ class WorkerGrid(InProcessGrid):
         self._message_seconds = message_seconds
         self._clock = clock
         self._answers: dict[str, Message] = {}
+        self._last_worker: dict[int, _Worker] = {}
         self._workers = [self._start_worker() for _ in range(num_workers)]
 
     def _start_worker(self) -> _Worker:
@@ -83,6 +85,12 @@ class WorkerGrid(InProcessGrid):
         process.start()
         theirs.close()
         return _Worker(process, ours)
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Queue messages; a worker that is free begins at once."""
+        pushed = super().push_messages(messages)
+        self._hand_out([])
+        return pushed
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Give the answers that are there; wait a moment where none is."""
@@ -100,17 +108,29 @@ class WorkerGrid(InProcessGrid):
 
     def _hand_out(self, wanted: list[str]) -> None:
         """Give free workers work: what is asked for first, and else what was pushed first."""
-        for worker in self._workers:
-            if worker.busy_with is not None:
+        self._give([m for m in wanted if m in self._waiting], most=len(self._workers))
+        # Beyond what somebody waits for, at most one answer a worker may lie here unread.
+        self._give(list(self._waiting), most=len(self._workers) - self._num_unread(wanted))
+
+    def _give(self, message_ids: list[str], *, most: int) -> None:
+        """Give some of these messages to free workers, to each first one that it has in memory."""
+        for takes_any in (False, True):
+            for worker in self._workers:
+                if most < 1:
+                    return
+                message_id = self._next_for(worker, message_ids, takes_any=takes_any)
+                if worker.busy_with is None and message_id is not None:
+                    self._send(worker, self._waiting.pop(message_id))
+                    most -= 1
+
+    def _next_for(self, worker: _Worker, message_ids: list[str], *, takes_any: bool) -> str | None:
+        for message_id in message_ids:
+            message = self._waiting.get(message_id)
+            if message is None:
                 continue
-            asked_for = next((m for m in wanted if m in self._waiting), None)
-            # Beyond what somebody waits for, at most one answer a worker may lie here unread.
-            if asked_for is None and self._num_unread(wanted) >= len(self._workers):
-                return
-            message_id = asked_for or next(iter(self._waiting), None)
-            if message_id is None:
-                return
-            self._send(worker, self._waiting.pop(message_id))
+            if takes_any or self._last_worker.get(message.metadata.dst_node_id) is worker:
+                return message_id
+        return None
 
     def _num_unread(self, wanted: list[str]) -> int:
         """Count the answers that lie here, or will, though nobody waits for them now."""
@@ -119,6 +139,7 @@ class WorkerGrid(InProcessGrid):
 
     def _send(self, worker: _Worker, message: Message) -> None:
         worker.busy_with = message
+        self._last_worker[message.metadata.dst_node_id] = worker
         worker.ends = self._clock.now_seconds() + self._message_seconds
         try:
             worker.connection.send_bytes(FRAME)

@@ -1,12 +1,16 @@
 """What a site's disk holds of a round before anybody hears of it, and after it is over."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
+from tests.secagg_federation import make_federation
 
+from fedward_client import secagg_member as machine
 from fedward_client.daemon import round_store
 from fedward_client.daemon.round_store import RoundStore, close_rounds
-from fedward_common.errors import AggregationRefusedError
+from fedward_client.secagg.member_state import MemberState, Stage
+from fedward_common.errors import AggregationRefusedError, CorruptFileError
 
 
 def store_of(run_folder: Path, number: int, *, durable: bool = True) -> RoundStore:
@@ -59,3 +63,107 @@ def test_a_round_that_was_closed_is_over_and_keeps_no_secret(tmp_path: Path) -> 
     close_rounds(tmp_path, durable=True)
     assert (before, store.is_over) == (False, True)
     assert [path.name for path in store.vault.folder.iterdir()] == ["over"]
+
+
+# -- the state that is remembered ------------------------------------------------------------------
+
+
+@pytest.fixture
+def states() -> tuple[MemberState, MemberState]:
+    """A site that is ready, and the same after it gave the attempt up."""
+    federation = make_federation(3)
+    federation.begin()
+    site = federation.sites[0]
+    ready = federation.states[site]
+    abandoned, _ = machine.abandon(ready, federation.rules[site])
+    return ready, abandoned
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> RoundStore:
+    store = store_of(tmp_path, 1, durable=False)
+    store.forget_lower_rounds()
+    return store
+
+
+def test_a_state_that_was_written_is_not_read_again(
+    begun: RoundStore, states: tuple[MemberState, MemberState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun.keep_state(states[0])
+    monkeypatch.setattr(MemberState, "from_secret", None)
+    assert begun.state() is states[0]
+
+
+def test_what_another_process_wrote_is_read(
+    tmp_path: Path, begun: RoundStore, states: tuple[MemberState, MemberState]
+) -> None:
+    begun.keep_state(states[0])
+    other = store_of(tmp_path, 1, durable=False)
+    assert other.state() == states[0]
+    other.keep_state(states[1])
+    assert begun.state() == states[1]
+    assert other.state() == states[1]
+
+
+@pytest.mark.parametrize("gone", ["round.key", "member.sealed"])
+def test_what_another_process_destroyed_is_not_remembered(
+    begun: RoundStore, states: tuple[MemberState, MemberState], gone: str
+) -> None:
+    begun.keep_state(states[0])
+    (begun.vault.folder / gone).unlink()
+    assert begun.state() is None
+
+
+def test_a_round_that_another_process_unmasked_is_over_here(
+    tmp_path: Path, begun: RoundStore, states: tuple[MemberState, MemberState]
+) -> None:
+    begun.keep_state(states[0])
+    over = unmasked(states[0])
+    store_of(tmp_path, 1, durable=False).keep_state(over)
+    assert begun.state() == over
+    assert [path.name for path in begun.vault.folder.iterdir()] == ["answers.cbor"]
+
+
+def unmasked(state: MemberState) -> MemberState:
+    return dataclasses.replace(state, stage=Stage.UNMASKED, secrets=None)
+
+
+def test_the_same_state_again_writes_nothing(
+    tmp_path: Path, begun: RoundStore, states: tuple[MemberState, MemberState]
+) -> None:
+    """Whoever repeats one request does not fill a hospital's disk."""
+    begun.keep_state(states[0])
+    size = (begun.vault.folder / "member.sealed").stat().st_size
+    for store in (begun, store_of(tmp_path, 1, durable=False)):
+        known = store.state()
+        assert known is not None
+        store.keep_state(known)
+    assert (begun.vault.folder / "member.sealed").stat().st_size == size
+
+
+def test_a_state_that_could_not_be_written_is_not_remembered(
+    begun: RoundStore, states: tuple[MemberState, MemberState]
+) -> None:
+    begun.keep_state(states[0])
+    (begun.vault.folder / "round.key").write_bytes(b"damaged")
+    with pytest.raises(CorruptFileError):
+        begun.keep_state(states[1])
+    with pytest.raises(CorruptFileError):
+        begun.state()
+
+
+def test_secrets_are_not_remembered_once_they_are_destroyed(
+    begun: RoundStore, states: tuple[MemberState, MemberState]
+) -> None:
+    begun.keep_state(states[0])
+    begun.keep_state(unmasked(states[0]))
+    assert begun._known is None
+    assert begun.vault._key is None
+
+
+def test_the_answers_of_a_simulated_round_are_their_owners_alone(
+    begun: RoundStore, states: tuple[MemberState, MemberState]
+) -> None:
+    begun.keep_state(states[0])
+    begun.keep_state(unmasked(states[0]))
+    assert (begun.vault.folder / "answers.cbor").stat().st_mode & 0o077 == 0

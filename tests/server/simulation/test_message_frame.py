@@ -80,3 +80,9 @@ def test_a_record_of_another_kind_is_refused() -> None:
     message = Message(content, dst_node_id=5, message_type="train.round")
     with pytest.raises(MalformedMessageError, match="'m'"):
         list(frame_blocks(message))
+
+
+@pytest.mark.parametrize("head", [b"", b"\xff", b"\xa1", b"\x9f\x01"])
+def test_a_head_that_was_cut_is_refused(head: bytes) -> None:
+    with pytest.raises(MalformedMessageError, match="head of a frame"):
+        read_frame(lambda: head)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from tests.faulty_site import HANGING
 from tests.tiny_federation import SITES, FakeClock, TinyFederation, essence, history_of
 
@@ -157,6 +157,35 @@ def test_no_more_answers_are_kept_than_there_are_workers(
         assert 0 < grid.most_unread <= 2
     finally:
         grid.close()
+
+
+def test_a_free_worker_begins_before_anybody_waits_for_the_answer(
+    tiny: TinyFederation, grids: Grids
+) -> None:
+    grid = grids(num_workers=2)
+    grid.push_messages(Message(RecordDict(), node, "query.manifest") for node in (100, 101, 102))
+    assert [worker.busy_with is not None for worker in grid._workers] == [True, True]
+    assert len(grid._waiting) == 1
+
+
+def test_a_site_goes_to_the_worker_that_has_it_in_memory_where_that_is_free(
+    tiny: TinyFederation, grids: Grids
+) -> None:
+    grid = grids(num_workers=2)
+    worked = []
+    for nodes in ((100, 101), (101, 100), (101,), (100,)):
+        pushed = grid.push_messages(Message(RecordDict(), node, "query.manifest") for node in nodes)
+        worked.append(
+            {
+                worker.busy_with.metadata.dst_node_id: grid._workers.index(worker)
+                for worker in grid._workers
+                if worker.busy_with is not None
+            }
+        )
+        for message_id in pushed:
+            while not grid.pull_messages([message_id]):
+                pass
+    assert worked == [{100: 0, 101: 1}, {100: 0, 101: 1}, {101: 1}, {100: 0}]
 
 
 def test_closing_ends_every_process(grids: Grids) -> None:
