@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from benchmarks.measuring import parser, run_child, show
 from fedward_client.training.local_training import RoundOfTraining, TrainingData, train_locally
-from fedward_client.training.losses import build_loss
 from fedward_client.training.per_sample.clipping import PatientClipping
 from fedward_client.training.per_sample.contributions import BatchLayout
 from fedward_client.training.per_sample.freed_memory import keep_freed_memory
 from fedward_client.training.private_training import PrivateRound, train_privately
 from fedward_common.job.job_file import Job, job_from_table
+from fedward_common.models.losses import build_loss
 from fedward_common.models.registry import initial_module
 from fedward_common.privacy.noise_source import OsKeyedNoise
 

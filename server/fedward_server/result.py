@@ -20,7 +20,7 @@ from fedward_common.evaluation.sums import (
     Sums,
     sums_from_vector,
 )
-from fedward_common.job.job_file import PrivacySection, table_of_job
+from fedward_common.job.job_file import Job, PrivacySection, table_of_job
 from fedward_common.patient_bands import PatientBand
 from fedward_server.coordinator.pooled_evaluation import (
     Thresholds,
@@ -93,6 +93,7 @@ def result_of_run(
         **_decisions(pooled, job.task.class_names, thresholds),
         "privacy": _privacy(history, job.privacy, site_privacy or {}),
         "secure_aggregation": _secure_aggregation(setup, history),
+        "hold_out": _hold_out(job, history),
         "seconds": dict(seconds),
         "num_parameters": manifest.num_parameters,
         "versions": versions(),
@@ -196,7 +197,11 @@ def _secure_aggregation(setup: RunSetup, history: RunHistory) -> dict[str, Any]:
     if not job.secure_aggregation.enabled:
         return {"enabled": False, "answers_sealed": bool(setup.manifest.answer_key)}
     is_joint = job.privacy.mechanism == "joint"
-    lost = [number for number, sites in enumerate(history.participants, start=1) if not sites]
+    lost = [
+        number
+        for number, sites in enumerate(history.participants, start=1)
+        if not sites and number not in history.rejected
+    ]
     return {
         "enabled": True,
         "suite": setup.manifest.suite,
@@ -205,6 +210,18 @@ def _secure_aggregation(setup: RunSetup, history: RunHistory) -> dict[str, Any]:
         "threshold": last.get("threshold"),
         "values_clipped": history.values_clipped,
         "rounds_left_out": lost,
+    }
+
+
+def _hold_out(job: Job, history: RunHistory) -> dict[str, Any] | None:
+    """Say by which public set rounds were judged, and which it left out; None without one."""
+    if job.hold_out is None:
+        return None
+    return {
+        "sha256": job.hold_out.sha256,
+        "metric": job.hold_out.metric_of(job.selection_metric),
+        "largest_drop": job.hold_out.largest_drop,
+        "rounds_rejected": history.rejected,
     }
 
 

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from fedward_client.training.augmentation import augment
 from fedward_client.training.frozen_layers import freeze_layers
 from fedward_client.training.gradient_terms import GradientTerms
-from fedward_client.training.losses import build_loss
 from fedward_client.training.optimizers import build_optimizer, set_learning_rate
 from fedward_client.training.patient_sampling import IntArray, ShuffledPatients, batch_size_of
 from fedward_client.training.per_sample.freed_memory import keep_freed_memory
@@ -26,6 +25,7 @@ from fedward_client.training.torch_generators import seeded_dropout
 from fedward_common.errors import TrainingError
 from fedward_common.job.job_file import Job
 from fedward_common.job.learning_rate import learning_rate_at
+from fedward_common.models.losses import build_loss
 from fedward_common.randomness import derive_seed
 
 __all__ = [

@@ -14,6 +14,7 @@ from typing import Any
 
 from fedward_common.errors import ConfigurationError
 from fedward_common.job.checks import require
+from fedward_common.job.hold_out_section import HoldOutSection, check_hold_out_fits_task
 from fedward_common.job.joint_rules import check_joint_fits_job
 from fedward_common.job.privacy_section import AdaptiveClippingSection, PrivacySection
 from fedward_common.job.scaffold_rules import check_scaffold_fits_job
@@ -47,6 +48,7 @@ __all__ = [
     "AugmentationSection",
     "DataSection",
     "EvaluationSection",
+    "HoldOutSection",
     "Job",
     "JobSection",
     "LossSection",
@@ -85,6 +87,7 @@ class Job:
     strategy: StrategySection = field(default_factory=StrategySection)
     quorum: QuorumSection = field(default_factory=QuorumSection)
     evaluation: EvaluationSection = field(default_factory=EvaluationSection)
+    hold_out: HoldOutSection | None = None
 
     def __post_init__(self) -> None:
         _check_privacy_fits_training(self)
@@ -138,6 +141,9 @@ def _check_selection_fits_task(job: Job) -> None:
         "evaluation.select", f"is {job.evaluation.select!r} for {job.task.kind}",
         f"one of: auto, {', '.join(allowed)}",
     )  # fmt: skip
+    if job.hold_out is not None:
+        kind, chosen = job.task.kind, job.selection_metric
+        check_hold_out_fits_task(job.hold_out, kind, allowed, chosen)
     require(
         job.evaluation.every <= job.job.rounds,
         "evaluation.every", f"is {job.evaluation.every}",

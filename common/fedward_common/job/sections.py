@@ -202,16 +202,22 @@ class StrategySection:
 
 @dataclass(frozen=True)
 class QuorumSection:
-    """`[quorum]`: when a round counts, and how long it waits."""
+    """`[quorum]`: when a round counts, and how long it waits.
+
+    After `acceptance_seconds` a run begins without sites that are away or paused, if enough
+    others accepted it.
+    """
 
     required_sites: int = 1
     minimum_share: float = 0.5
+    acceptance_seconds: float = 300.0
     deadline_seconds: float = 3600.0
     attempts: int = 3
 
     def __post_init__(self) -> None:
         require_between("quorum.required_sites", self.required_sites, 1, 10_000)
         require_between("quorum.minimum_share", self.minimum_share, 0, 1)
+        require_between("quorum.acceptance_seconds", self.acceptance_seconds, 0, 1e7)
         require_between("quorum.deadline_seconds", self.deadline_seconds, 0, 1e7, low_open=True)
         require_between("quorum.attempts", self.attempts, 1, 100)
 

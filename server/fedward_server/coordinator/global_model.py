@@ -2,11 +2,14 @@
 
 The weights are kept as the very bytes that are sent, so sending makes no copy; the sum of one round
 is also the scratch space of its commit. Beside them live only the optimizer's state and, where the
-job asks for it, the moving average. Updates are added in the order they are given; the round loop
-takes sites in the order of their names, so a result does not depend on who was faster.
+job asks for it, the moving average; a commit that may be undone needs the state before it beside
+them. Updates are added in the order they are given; the round loop takes sites in the order of
+their names, so a result does not depend on who was faster.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,16 @@ _BLOCK = 1 << 16
 # No weight of a usable model moves further in a round. Without a bound one site's finite update
 # could make the sum overflow, which would end the run for all.
 MAX_CHANGE = np.float32(1e6)
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """All that a commit changes, as it was before one."""
+
+    weights: bytes
+    averaged: bytes | None
+    optimizer: Mapping[str, NDArray[np.float32]]
+    round: int
 
 
 class GlobalModel:
@@ -129,6 +142,16 @@ class GlobalModel:
         del average, previous  # freed before its successor is made
         self.averaged = b""
         self.averaged = scratch.tobytes()
+
+    def state(self) -> ModelState:
+        """Give the state that `go_back_to` takes; later commits do not change it."""
+        optimizer = {name: vector.copy() for name, vector in self.optimizer.state().items()}
+        return ModelState(self.weights, self.averaged, optimizer, self.round)
+
+    def go_back_to(self, state: ModelState) -> None:
+        """Undo the commits since `state` was given."""
+        self.weights, self.averaged, self.round = state.weights, state.averaged, state.round
+        self.optimizer.restore(dict(state.optimizer))
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """Give every vector a checkpoint must hold, without a copy."""

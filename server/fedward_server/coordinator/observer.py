@@ -53,6 +53,14 @@ class SilentObserver:
         """Ignore."""
 
 
+def clipped_text(number: int, values_clipped: int, value_range: float) -> str:
+    """Say that updates of a run's rounds so far did not fit the codec."""
+    return (
+        f"by round {number} {values_clipped} values of updates were clipped to "
+        f"secure_aggregation.value_range = {value_range:g}; if they are many, raise it"
+    )
+
+
 _current: contextvars.ContextVar[RunObserver | None] = contextvars.ContextVar(
     "fedward_observer", default=None
 )

@@ -12,6 +12,7 @@ from fedward_common.clock import Clock
 from fedward_common.errors import CorruptFileError, FedwardError, QuorumError
 from fedward_common.identities import SiteId
 from fedward_common.wire import messages
+from fedward_server.coordinator.acceptance import early_start_of
 from fedward_server.coordinator.checkpoints import CheckpointStore
 from fedward_server.coordinator.collection import Asked, Collected, collection_of
 from fedward_server.coordinator.counted_rounds import last_counted_rounds
@@ -22,13 +23,22 @@ from fedward_server.coordinator.exchange import (
     Failure,
 )
 from fedward_server.coordinator.global_model import GlobalModel
-from fedward_server.coordinator.observer import RunObserver
+from fedward_server.coordinator.hold_out_gate import HoldOutGate, NoGate, gate_of
+from fedward_server.coordinator.observer import RunObserver, clipped_text
 from fedward_server.coordinator.pooled_evaluation import PooledSums, figures_of, thresholds_of
 from fedward_server.coordinator.questions import question_of, subject_of
 from fedward_server.coordinator.quorum import require_quorum, terms_of
-from fedward_server.coordinator.round_failures import are_for_good, told_failure, told_failures
+from fedward_server.coordinator.round_failures import (
+    are_for_good,
+    require_any_round,
+    require_tested,
+    require_worth_going_on,
+    told_failure,
+    told_failures,
+)
 from fedward_server.coordinator.round_sum import round_sum_of
 from fedward_server.coordinator.run_journal import (
+    HOLD_OUT_REJECTED,
     RunHistory,
     RunJournal,
     apply_entry,
@@ -74,6 +84,7 @@ class RoundLoop:
         self._model = self._restored_model()
         self._sum = round_sum_of(setup, self._model)
         self._collection = collection_of(setup, exchange)
+        self._gate: HoldOutGate | NoGate = NoGate()
 
     def run(self) -> RunHistory:
         """Do what is left of the run.
@@ -83,14 +94,11 @@ class RoundLoop:
         """
         if self.history.finished:
             return self.history
+        self._gate = gate_of(self._setup, self._model)
         self._accept()
         while self._goes_on():
             self._run_round(self.history.round + 1)
-        if not any(self.history.participants):
-            raise QuorumError(
-                "every round of the run was left out, so there is no model",
-                hint="mend the sites and start anew in another --out folder",
-            )
+        require_any_round(self.history.participants)
         self._evaluate_last_round()
         self._evaluate_on_test()
         self._record("run.finished", seconds=self._seconds())
@@ -107,7 +115,7 @@ class RoundLoop:
             passed_over = self._store.restore_newest(model, self.history)
             for line in passed_over:
                 self._observer.note(f"{line}; the checkpoint before it is used")
-            if model.round < self.history.round and not self._job.secure_aggregation.enabled:
+            if passed_over and not self._job.secure_aggregation.enabled:
                 self._record("run.rewound", round=model.round, passed_over=passed_over)
         # Masking, no site goes back to a lower round: what is lost is left out.
         model.round = self.history.round
@@ -128,7 +136,8 @@ class RoundLoop:
         question = question_of("query.manifest", query, subject, {})
         accepted: dict[str, Any] = {}
         failures: list[dict[str, Any]] = []
-        outcomes = self._exchange.find_sites(question, self._job.quorum.deadline_seconds)
+        early = early_start_of(self._setup, self.history.accepted, self._observer.note)
+        outcomes = self._exchange.find_sites(question, self._job.quorum.deadline_seconds, early)
         for outcome in outcomes:
             terms = self._terms(outcome)
             if isinstance(terms, Failure):
@@ -161,7 +170,7 @@ class RoundLoop:
         last = first + self._job.quorum.attempts - 1
         for attempt in range(first, last + 1):
             self._observer.round_begins(number, attempt)
-            pooled = PooledSums.empty(self._job.task, num_sites=len(self.history.accepted))
+            pooled = self._no_sums() if self._is_due(number - 1) else None
             failures: list[Failure] = []
             try:
                 collected = self._train(number, attempt, pooled, failures)
@@ -184,9 +193,9 @@ class RoundLoop:
             return
 
     def _train(
-        self, number: int, attempt: int, pooled: PooledSums, failures: list[Failure]
+        self, number: int, attempt: int, pooled: PooledSums | None, failures: list[Failure]
     ) -> Collected:
-        due = self._is_due(number - 1)
+        due = pooled is not None
         buffers = {messages.WEIGHTS: self._model.weights, **self._sum.beside_weights()}
         if due and self._model.averaged is not None:
             buffers[messages.EVALUATED_WEIGHTS] = self._model.averaged
@@ -203,9 +212,7 @@ class RoundLoop:
             require_quorum(self._job.quorum, accepted, present, what=what, failures=told)
 
         asked = Asked(question, sites, failures)
-        collected = self._collection.train(
-            asked, accepted, self._sum, pooled if due else None, require_enough
-        )
+        collected = self._collection.train(asked, accepted, self._sum, pooled, require_enough)
         self._sum.require_enough(f"round {number}")
         return collected
 
@@ -213,20 +220,19 @@ class RoundLoop:
         """Leave a round out: its sum is lost, and no site repeats it. The weights stay.
 
         Raises:
-            RoundLostError: So many in a row were lost that the next one would be as well.
+            RoundLostError: So many in a row were left out that the next one would be as well.
         """
         self._sum.clear()
         told = told_failures(failures, number, attempt)
-        self._record("round.dropped", round=number, attempt=attempt, failures=told)
+        self._leave_out(number, str(error), attempt=attempt, failures=told)
+
+    def _leave_out(self, number: int, why: str, **told: Any) -> None:
+        self._record("round.dropped", round=number, **told)
         self._collection.committed()
+        self._tell(told.get("evaluation"), told.get("best"))
         self._model.round = number
-        self._observer.note(f"round {number} is left out: {error}")
-        recent = self.history.participants[-self._job.quorum.attempts :]
-        if len(recent) == self._job.quorum.attempts and not any(recent):
-            raise RoundLostError(
-                f"{len(recent)} rounds in a row were left out; the last: {error}",
-                hint="the weights are those before them; mend the sites and go on with --resume",
-            ) from error
+        self._observer.note(f"round {number} is left out: {why}")
+        require_worth_going_on(self.history.participants, self._job.quorum.attempts, why)
 
     def _commit(
         self,
@@ -234,10 +240,18 @@ class RoundLoop:
         attempt: int,
         collected: Collected,
         failures: list[dict[str, Any]],
-        pooled: PooledSums,
+        pooled: PooledSums | None,
     ) -> None:
         evaluation, best = self._judge(number - 1, pooled)
-        self._sum.commit(number)
+        verdict = self._gate.commit(self._sum, self._model, number)
+        told = {} if verdict is None else {"hold_out": verdict.to_entry()}
+        if verdict is not None and verdict.is_rejected:
+            self._leave_out(
+                number, str(verdict), code=HOLD_OUT_REJECTED, attempt=attempt,
+                sites=collected.sites, failures=failures, evaluation=evaluation, best=best,
+                seconds=self._seconds(), **told,
+            )  # fmt: skip
+            return
         name, digest = self._store.save(self._model)
         self._record(
             "round.committed",
@@ -251,6 +265,7 @@ class RoundLoop:
             evaluation=evaluation,
             best=best,
             seconds=self._seconds(),
+            **told,
         )
         self._collection.committed()
         self._store.prune(self.history)
@@ -262,23 +277,23 @@ class RoundLoop:
         """Say once that updates did not fit."""
         if self.history.values_clipped and not self._told_clipped:
             self._told_clipped = True
-            section = self._job.secure_aggregation
-            self._observer.note(
-                f"by round {number} {self.history.values_clipped} values of updates were clipped "
-                f"to secure_aggregation.value_range = {section.value_range:g}; if they are many, "
-                "raise it"
-            )
+            value_range = self._job.secure_aggregation.value_range
+            self._observer.note(clipped_text(number, self.history.values_clipped, value_range))
 
     # -- evaluation ----------------------------------------------------------------------------
 
     def _is_due(self, number: int) -> bool:
-        return number > 0 and number % self._job.evaluation.every == 0
+        due = number > 0 and number % self._job.evaluation.every == 0
+        return due and not self.history.is_evaluated
+
+    def _no_sums(self) -> PooledSums:
+        return PooledSums.empty(self._job.task, num_sites=len(self.history.accepted))
 
     def _judge(
-        self, number: int, pooled: PooledSums
+        self, number: int, pooled: PooledSums | None
     ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         """Make the evaluation of a round's weights, and keep these if none were better."""
-        if not pooled.sites:
+        if pooled is None or not pooled.sites:
             return None, None
         thresholds = thresholds_of(pooled.sums)
         figures = figures_of(pooled.sums, self._job.task, thresholds, split="validation")
@@ -314,7 +329,7 @@ class RoundLoop:
 
     def _evaluate_last_round(self) -> None:
         last = self.history.round
-        if any(e["round"] == last for e in self.history.evaluations) or self.history.final:
+        if self.history.is_evaluated or self.history.final:
             return
         trainers = [SiteId(s) for s, t in self.history.accepted.items() if t["trains"]]
         pooled, failures = self._evaluate("validation", self._model.evaluated, trainers)
@@ -340,7 +355,7 @@ class RoundLoop:
         for attempt in range(first, last + 1):
             subject = subject_of(self._setup, number, attempt)
             question = question_of(kind, message, subject, {messages.WEIGHTS: weights})
-            pooled = PooledSums.empty(self._job.task, num_sites=len(self.history.accepted))
+            pooled = self._no_sums()
             failures: list[Failure] = []
             try:
                 self._collection.evaluate(Asked(question, sites, failures), split, pooled)
@@ -362,12 +377,7 @@ class RoundLoop:
         selected, weights = self._selected_weights()
         sites = [SiteId(s) for s in self.history.accepted]
         pooled, failures = self._evaluate("test", weights, sites)
-        if not pooled.sites:
-            codes = ", ".join(f"{f['site']}: {f['code']}" for f in failures)
-            raise QuorumError(
-                f"no site evaluated the selected weights on its test patients ({codes})",
-                hint="all rounds are kept; mend the sites and go on with --resume",
-            )
+        require_tested(pooled.sites, failures)
         final = {
             "selected": selected,
             "sites": pooled.sites,

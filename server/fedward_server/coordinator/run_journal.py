@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fedward_common.hash_chain import ChainedLines
 
 ENTRIES_FILE = "entries.jsonl"
+HOLD_OUT_REJECTED = "HOLD_OUT_REJECTED"
 
 
 class RunJournal(Protocol):
@@ -67,7 +68,9 @@ class RunHistory:
 
     Attributes:
         accepted: Site to `{band_low, band_high, unit, weight, trains}`.
-        participants: One list of sites a round; empty where the round's sum was lost.
+        participants: One list of sites a round; empty where the round was left out.
+        rejected: Rounds among these that the gate on the hold-out set left out; of the others the
+            sum was lost.
         failures: `{round, attempt, site, code}` each.
         evaluations: `{round, figures, sites}` each, pooled validation.
         bests: `{round, file, sha256, value, sums}` each time a round was better than all before.
@@ -82,6 +85,7 @@ class RunHistory:
 
     accepted: dict[str, dict[str, Any]] = field(default_factory=dict)
     participants: list[list[str]] = field(default_factory=list)
+    rejected: list[int] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     bests: list[dict[str, Any]] = field(default_factory=list)
@@ -106,10 +110,21 @@ class RunHistory:
         """The best evaluated round so far."""
         return self.bests[-1] if self.bests else None
 
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether the weights after the last round are; perhaps as those of an earlier round.
+
+        Where rounds after it were left out, nobody is asked about the same weights twice: sites may
+        differ between two rounds, and the difference of two sums would be one site's.
+        """
+        since = self.checkpoints[-1][0] if self.checkpoints else 0
+        return any(evaluation["round"] >= since for evaluation in self.evaluations)
+
     def forget_after(self, round_number: int) -> None:
         """Go back to the end of a round whose checkpoint is still good; later ones are redone."""
         del self.participants[round_number:]
-        del self.checkpoints[round_number:]
+        self.checkpoints = [one for one in self.checkpoints if one[0] <= round_number]
+        self.rejected = [number for number in self.rejected if number <= round_number]
         self.failures = [f for f in self.failures if f["round"] <= round_number]
         self.evaluations = [e for e in self.evaluations if e["round"] < round_number]
         self.bests = [b for b in self.bests if b["round"] < round_number]
@@ -157,6 +172,8 @@ def _committed(history: RunHistory, entry: dict[str, Any]) -> None:
 
 def _dropped(history: RunHistory, entry: dict[str, Any]) -> None:
     history.participants.append([])
+    if entry.get("code") == HOLD_OUT_REJECTED:
+        history.rejected.append(entry["round"])
 
 
 def _evaluation_abandoned(history: RunHistory, entry: dict[str, Any]) -> None:

@@ -235,7 +235,7 @@ def _excluded_texts(result: Result) -> list[str]:
 
 
 def selection_sentence(result: Result) -> str:
-    """Say which round's weights were kept, and why; empty where none were."""
+    """Say which round's weights were kept, and why, and which rounds' were not; empty without."""
     selected = result.get("selected") or {}
     if not selected:
         return ""
@@ -244,7 +244,22 @@ def selection_sentence(result: Result) -> str:
     return (
         f"The weights of round {selected.get('round')}{averaged} were kept: "
         f"their validation {metric} was the best, "
-        f"{number_text(finite(selected.get('value')))}."
+        f"{number_text(finite(selected.get('value')))}." + _rejected_text(result)
+    )
+
+
+def _rejected_text(result: Result) -> str:
+    """Name the rounds that the gate on a public set left out, with a space before it."""
+    section = result.get("hold_out") or {}
+    rejected = section.get("rounds_rejected")
+    if not isinstance(rejected, list) or not rejected:
+        return ""
+    named = ", ".join(str(number) for number in rejected)
+    metric = metric_in_sentence(str(section.get("metric", "loss")))
+    drop = number_text(finite(section.get("largest_drop")))
+    return (
+        f" {counted(len(rejected), 'round')} ({named}) made the {metric} on a public "
+        f"hold-out set worse by more than {drop}, and the weights before were kept."
     )
 
 

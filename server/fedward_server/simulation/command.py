@@ -34,6 +34,7 @@ class SimulateOptions:
     threads: int = 1
     examples: bool = True
     partition: tuple[int, float] | None = None
+    hold_out: Path | None = None
     json: bool = False
 
 
@@ -63,7 +64,7 @@ def simulate_options(options: SimulateOptions, *, table: Console) -> Result:
     from fedward_server.simulation.progress import SimulationProgress
     from fedward_server.simulation.simulate import SimulationPlan, simulate, summed_up
 
-    if workers == 0:
+    if workers == 0 or job.hold_out is not None:  # this process evaluates the hold-out set
         _use_threads(options.threads)
     data_root = (options.data_root or options.cohorts_file.parent).resolve()
     if not data_root.is_dir():
@@ -77,6 +78,7 @@ def simulate_options(options: SimulateOptions, *, table: Console) -> Result:
         baselines=options.baselines,
         engine=Engine(workers, options.threads),
         partition=options.partition,
+        hold_out=options.hold_out,
     )
     console = Console(stderr=True)
     try:

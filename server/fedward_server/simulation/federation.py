@@ -20,6 +20,7 @@ from fedward_common.job.job_file import Job
 from fedward_common.privacy.joint_constants import joint_constants_of
 from fedward_common.wire.manifest import encode_manifest, make_manifest
 from fedward_server.coordinator.aggregation_fits import require_aggregation_fits
+from fedward_server.coordinator.hold_out_set import keep_hold_out
 from fedward_server.coordinator.observer import RunObserver, observed_by
 from fedward_server.coordinator.run_journal import ENTRIES_FILE, FileRunJournal, RunHistory, replay
 from fedward_server.coordinator.run_setup import (
@@ -58,6 +59,7 @@ class Federation:
         key_file: The coordinator's key, with the authority's certificate beside it.
         seals_answers: Whether sites seal what they do not mask, as they do over a network.
         utc_seconds: Gives seconds since 1970, for the time in which a roster counts.
+        hold_out: The set that the job's `[hold_out]` names; not needed once the run began.
     """
 
     folder: Path
@@ -69,18 +71,21 @@ class Federation:
     key_file: Path
     seals_answers: bool = False
     utc_seconds: Callable[[], float] = time.time
+    hold_out: Path | None = None
 
 
 def set_up(federation: Federation) -> RunSetup:
     """Write manifest, roster and initial weights, or read them where the run began before.
 
     Raises:
-        ConfigurationError: The folder holds a run of another job, seed, sites or roster.
+        ConfigurationError: The folder holds a run of another job, seed, sites or roster, or the
+            hold-out set that the job names cannot be used.
         PrivacyError: The joint mechanism cannot be had with the job's numbers.
     """
     if has_run(federation.folder):
         setup = _read_setup(federation)
         _require_same(setup, federation)
+        keep_hold_out(federation.folder, setup.job, federation.hold_out)
         return setup
     if (federation.folder / ENTRIES_FILE).exists():
         raise ConfigurationError(
@@ -95,6 +100,7 @@ def set_up(federation: Federation) -> RunSetup:
         joint_constants_of(federation.job, num_sites, spec.num_parameters)
     roster = _roster_of(federation)
     require_aggregation_fits(federation.job, federation.training_sites, roster, spec.num_parameters)
+    keep_hold_out(federation.folder, federation.job, federation.hold_out)
     digest = write_initial_weights(federation.folder, weights)
     manifest = make_manifest(
         federation.job,

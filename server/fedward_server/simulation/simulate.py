@@ -36,6 +36,7 @@ from fedward_common.identities import SiteId
 from fedward_common.job.job_file import Job, table_of_job
 from fedward_common.privacy.joint_constants import require_joint_quorum
 from fedward_server.coordinator.checkpoints import CheckpointStore
+from fedward_server.coordinator.hold_out_set import require_hold_out
 from fedward_server.coordinator.observer import RunObserver
 from fedward_server.coordinator.run_journal import RunHistory
 from fedward_server.coordinator.run_setup import RunSetup
@@ -60,6 +61,7 @@ class SimulationPlan:
         seeds: At least one; each is a run of its own.
         partition: Cut all patients into so many sites with this Dirichlet alpha, instead of the
             sites of the cohorts file.
+        hold_out: The set that the job's `[hold_out]` names.
     """
 
     job: Job
@@ -70,6 +72,7 @@ class SimulationPlan:
     baselines: bool
     engine: Engine
     partition: tuple[int, float] | None = None
+    hold_out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def simulate(
     side = site_side()
     side.check_cohorts(plan.cohorts_table, plan.data_root)
     require_joint_quorum(plan.job, _num_sites(plan))
+    if not resume or plan.hold_out is not None:  # a run that began has a copy
+        require_hold_out(plan.job, plan.hold_out)
     _claim_folder(plan, resume=resume)
     key_file = plan.out / "keys" / "coordinator.key"
 
@@ -195,6 +200,7 @@ def _run_seed(
         return Federation(where, job, seed, homes.sites, homes.roster, trainers, key_file)
 
     main = federation(folder / "journal", plan.job, homes, tuple(homes.sites))
+    main = replace(main, hold_out=plan.hold_out)
     observer = observer_of(prefix + FEDERATED)
     try:
         setup, history = run_federation(main, plan.engine, observer)
@@ -225,7 +231,7 @@ def _tell_problems(observer: RunObserver, homes: Homes, side: SiteSide) -> None:
 
 
 def _job_of_one_site(job: Job, num_sites: int, *, stands_for: int = 1) -> Job:
-    """Give the same work for a federation of one, which has no quorum and nobody to hide among.
+    """Give the same work for a federation of one: no quorum, nobody to hide among or to mistrust.
 
     Where a step takes a number of patients, a site that stands for several takes theirs together,
     so that pooled training sees as many images as the federation. A sampling rate does so anyway;
@@ -240,7 +246,12 @@ def _job_of_one_site(job: Job, num_sites: int, *, stands_for: int = 1) -> Job:
     quorum = replace(job.quorum, required_sites=1, minimum_share=0.0)
     section = replace(job.secure_aggregation, enabled=False, mean_norm_limit=0.0)
     return replace(
-        job, quorum=quorum, training=training, privacy=privacy, secure_aggregation=section
+        job,
+        quorum=quorum,
+        training=training,
+        privacy=privacy,
+        secure_aggregation=section,
+        hold_out=None,
     )
 
 

@@ -17,6 +17,7 @@ from fedward_common.job.job_file import Job
 _MODULE = "fedward_client.local_simulation"
 _DICOMIZING = "fedward_client.dicomizing.dicomize"
 _EXAMPLES = "fedward_client.training.examples"
+_PUBLIC_CASES = "fedward_client.cohorts.public_cases"
 
 
 class SiteSide(Protocol):
@@ -89,6 +90,24 @@ class DicomizingSide(Protocol):
         ...
 
 
+class PublicCases(Protocol):
+    """What `fedward hold-out` asks of the client package, which reads the images."""
+
+    def public_cases(
+        self,
+        cohorts_table: object,
+        data_root: Path,
+        job: Job,
+        *,
+        site: str,
+        split: str,
+        split_key: bytes,
+        progress: Callable[[int, int], None],
+    ) -> dict[str, NDArray[Any]]:
+        """Give the annotated cases of one site and split as a job's model takes them."""
+        ...
+
+
 def site_side() -> SiteSide:
     """Load the client's half of a simulation."""
     return cast(SiteSide, importlib.import_module(_MODULE))
@@ -102,3 +121,8 @@ def dicomizing_side() -> DicomizingSide:
 def example_side() -> ExampleSide:
     """Load the client's example pictures; imports torch."""
     return cast(ExampleSide, importlib.import_module(_EXAMPLES))
+
+
+def public_cases_side() -> PublicCases:
+    """Load what reads public images."""
+    return cast(PublicCases, importlib.import_module(_PUBLIC_CASES))

@@ -124,6 +124,8 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("quorum.required_sites", {"quorum.required_sites": 0}),
     ("quorum.minimum_share", {"quorum.minimum_share": 1.01}),
     ("quorum.minimum_share", {"quorum.minimum_share": -0.01}),
+    ("quorum.acceptance_seconds", {"quorum.acceptance_seconds": -1}),
+    ("quorum.acceptance_seconds", {"quorum.acceptance_seconds": 1e8}),
     ("quorum.deadline_seconds", {"quorum.deadline_seconds": 0}),
     ("quorum.deadline_seconds", {"quorum.deadline_seconds": 1e400}),
     ("quorum.attempts", {"quorum.attempts": 0}),

@@ -9,10 +9,10 @@ from tests.client.training.private.patient_loop import assert_same_sums, clipped
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from fedward_client.training.losses import build_loss
 from fedward_client.training.per_sample.contributions import BatchLayout
 from fedward_client.training.per_sample.layer_rules import unfit_layers
 from fedward_common.models.gabor import FilterBank, morlet
+from fedward_common.models.losses import build_loss
 from fedward_common.models.model_options import GaborOptions
 from fedward_common.models.registry import initial_module
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fedward_common.errors import LockedError
 from fedward_server.coordinator.run_journal import (
+    HOLD_OUT_REJECTED,
     FileRunJournal,
     RunHistory,
     apply_entry,
@@ -161,3 +162,30 @@ def test_an_evaluation_that_was_lost_begins_again_under_another_number() -> None
     assert history.evaluation_attempts == {"test": 1}
     apply_entry(history, lost)
     assert (history.evaluation_attempts, history.evaluations_lost) == ({}, {"test": 1})
+
+
+def test_a_round_that_the_hold_out_set_rejected_is_a_round_without_sites_or_checkpoint() -> None:
+    first, second, third = rounds(3)[1:]
+    rejected: Entry = {
+        "kind": "round.dropped", "round": 2, "attempt": 1, "code": HOLD_OUT_REJECTED,
+        "evaluation": second.get("evaluation"), "failures": [],
+    }  # fmt: skip
+    history = replay([ACCEPTED, first, rejected, third])
+    assert history.round == 3
+    assert history.rejected == [2]
+    assert history.participants[1] == []
+    assert [number for number, _, _ in history.checkpoints] == [1, 3]
+    lost = {"kind": "round.dropped", "round": 2, "attempt": 1, "failures": []}
+    assert replay([ACCEPTED, first, lost, third]).rejected == []
+
+
+@pytest.mark.parametrize(("back_to", "rejected"), [(1, []), (3, [2])])
+def test_going_back_forgets_rejected_rounds_and_checkpoints_after_it_alone(
+    back_to: int, rejected: list[int]
+) -> None:
+    first, _, third, fourth = rounds(4)[1:]
+    two = {"kind": "round.dropped", "round": 2, "attempt": 1, "code": HOLD_OUT_REJECTED}
+    back = {"kind": "run.rewound", "round": back_to}
+    history = replay([ACCEPTED, first, two, third, fourth, back])
+    assert (history.round, history.rejected) == (back_to, rejected)
+    assert [number for number, _, _ in history.checkpoints] == ([1] if back_to == 1 else [1, 3])

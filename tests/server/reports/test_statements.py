@@ -156,3 +156,15 @@ def test_the_bin_bound_and_left_out_cases_are_told(classification: dict[str, Any
 def test_the_kept_round_is_explained(classification: dict[str, Any], bare: dict[str, Any]) -> None:
     assert selection_sentence(classification).startswith("The weights of round 140 (moving average")
     assert selection_sentence(bare) == ""
+
+
+def test_rounds_that_a_public_set_rejected_are_told_beside_the_one_that_was_kept(
+    classification: dict[str, Any],
+) -> None:
+    without = selection_sentence(classification)
+    section = {"metric": "auc", "largest_drop": 0.1, "rounds_rejected": []}
+    assert selection_sentence({**classification, "hold_out": section}) == without
+    section["rounds_rejected"] = [2, 5]
+    told = selection_sentence({**classification, "hold_out": section})
+    assert told.startswith(without)
+    assert "2 rounds (2, 5) made the AUC on a public hold-out set worse by more than 0.1" in told

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from fedward_client.training.local_training import TrainingData, masks_of
-from fedward_client.training.losses import build_loss
 from fedward_client.training.per_sample.clipping import PatientClipping
 from fedward_client.training.per_sample.contributions import BatchLayout
 from fedward_client.training.per_sample.drawn_patients import DrawnPatients, PatientViews
 from fedward_common.errors import TrainingError
 from fedward_common.job.job_file import Job
+from fedward_common.models.losses import build_loss
 
 Gradients = dict[Parameter, Tensor]
 

@@ -11,12 +11,12 @@ from tests.client.training.private.patient_loop import (
 from torch import Tensor, nn
 
 from fedward_client.training.frozen_layers import freeze_layers
-from fedward_client.training.losses import build_loss
 from fedward_client.training.per_sample import clipping
 from fedward_client.training.per_sample.contributions import BatchLayout, DeferredProduct
 from fedward_common.annotation import NOT_ANNOTATED, NOT_ANNOTATED_VOXEL
 from fedward_common.job.job_file import Job
 from fedward_common.models.catalogue import MODELS
+from fedward_common.models.losses import build_loss
 from fedward_common.models.registry import initial_module
 
 ONE_VIEW = BatchLayout(num_patients=3, num_views=1)

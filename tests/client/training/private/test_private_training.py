@@ -17,13 +17,13 @@ from tests.client.training.private.quiet_noise import (
 )
 
 from fedward_client.training.local_training import RoundOfTraining, TrainingData
-from fedward_client.training.losses import build_loss
 from fedward_client.training.per_sample.clipping import PatientClipping
 from fedward_client.training.per_sample.contributions import BatchLayout
 from fedward_client.training.private_training import PrivateOutcome, PrivateRound
 from fedward_common.annotation import NOT_ANNOTATED_VOXEL
 from fedward_common.errors import ConfigurationError, PrivacyError, TrainingError
 from fedward_common.job.job_file import Job
+from fedward_common.models.losses import build_loss
 from fedward_common.models.registry import initial_module
 from fedward_common.privacy.noise_source import OsKeyedNoise, SeededNoise
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from fedward_client.training.losses import LossPerExample, build_finding_loss, build_loss
 from fedward_common.annotation import NOT_ANNOTATED, NOT_ANNOTATED_VOXEL
 from fedward_common.job.job_file import LossSection, TaskClass, TaskSection
+from fedward_common.models.losses import LossPerExample, build_finding_loss, build_loss
 
 LN2 = math.log(2)
 FINDING_LOSSES: list[dict[str, Any]] = [

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fedward_client.training.losses import LossPerExample, build_loss
 from fedward_common.job.job_file import LossSection, TaskClass, TaskSection
+from fedward_common.models.losses import LossPerExample, build_loss
 
 NUM_CLASSES = 3
 LOGITS = torch.tensor([[0.0, 0.0, math.log(2)], [2.0, -1.0, 0.5]])
