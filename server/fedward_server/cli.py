@@ -80,6 +80,10 @@ def simulate(
         int | None,
         typer.Option(min=1, max=10_000, help="How many, with --partition.  [default: 10]"),
     ] = None,
+    hold_out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The public set that the job's [hold_out] names."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print result.json on stdout.")] = False,
 ) -> None:
     """Simulate a federation on this machine, with the code that hospitals run."""
@@ -99,6 +103,7 @@ def simulate(
             threads=threads,
             examples=examples,
             partition=_partition(partition, sites),
+            hold_out=hold_out,
             json=json_,
         )
     )
@@ -230,6 +235,61 @@ def job_check(
 
 
 @coordinator_app.command(
+    "init", epilog="Example: fedward coordinator init --home coordinator --host 127.0.0.1"
+)
+def coordinator_init(
+    home: Annotated[
+        Path,
+        typer.Option(
+            envvar="FEDWARD_COORDINATOR_HOME",
+            show_default=False,
+            help="Folder of everything that this coordinator keeps.",
+        ),
+    ],
+    host: Annotated[
+        str | None,
+        typer.Option(help="Name or IP address that hospitals connect to.", show_default=False),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 8443,
+    office: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The consortium's office on this machine: join it at once, with its passphrase.",
+            show_default=False,
+        ),
+    ] = None,
+    organisation: Annotated[
+        str | None,
+        typer.Option(help="The legal body it belongs to; with --office.", show_default=False),
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of the office, one line, mode 0600.  [default: ask]"),
+    ] = None,
+    renew_tls: Annotated[
+        bool, typer.Option("--renew-tls", help="Only make the next TLS certificate of a home.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Make a home with a TLS authority and settings of its own, for trying and small consortia."""
+    from fedward_server.consortium.desk import desk_at
+    from fedward_server.coordinator.init_command import run_coordinator_init, run_renew_tls
+
+    if renew_tls:
+        run_renew_tls(home)
+        return
+    if host is None:
+        raise typer.BadParameter("--host is needed: where hospitals connect to")
+    if (office is None) != (organisation is None):
+        raise typer.BadParameter("--office and --organisation go together")
+    desk = None if office is None else desk_at(office, passphrase_file)
+    run_coordinator_init(
+        home, host=host, port=port, organisation=organisation or "", desk=desk, json_output=json_
+    )
+
+
+@coordinator_app.command(
     "join", epilog="Example: fedward coordinator join --token-file coordinator.token --home DIR"
 )
 def coordinator_join(
@@ -266,11 +326,20 @@ def coordinator_start(
             help="Folder of everything that this coordinator keeps.",
         ),
     ],
+    office: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The consortium's office on this machine: sites join and renew online.  "
+            "[default: as coordinator.toml says, else by files]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve until SIGTERM; runs that are not over go on. Tells what happens in lines of JSON."""
     from fedward_server.coordinator.start_command import start_coordinator
 
-    start_coordinator(home)
+    start_coordinator(home, office)
 
 
 def _partition(text: str | None, num_sites: int | None) -> tuple[int, float] | None:

@@ -41,11 +41,18 @@ def join(
     ] = None,
     answer: AnswerOption = None,
     cohort: Annotated[str, typer.Option(help="Name of the cohort that the site offers.")] = "main",
+    wait: Annotated[
+        bool,
+        typer.Option(
+            help="Online: wait until the office has decided. By files this means nothing."
+        ),
+    ] = True,
     json_: JsonOption = False,
 ) -> None:
     """Join a consortium: ask with the office's token, then take its answer.
 
-    With neither, the request that was made is shown again.
+    Where the token has the coordinator's address, the request travels by itself. With neither token
+    nor answer, the request that was made is shown, or sent, again.
     """
     from fedward_client.enrolment.command import run_join
 
@@ -55,6 +62,7 @@ def join(
         token_file=token_file,
         answer=answer,
         cohort=cohort,
+        waits=wait,
         json_output=json_,
     )
 

@@ -28,11 +28,15 @@ from fedward_client.enrolment.joining import (
 )
 from fedward_client.enrolment.leaving import leave
 from fedward_client.enrolment.membership_files import note_membership, own_certificate
-from fedward_client.enrolment.renewal import is_due, take_renewal, write_renewal_request
+from fedward_client.enrolment.office_line import office_line
+from fedward_client.enrolment.online_joining import join_online
+from fedward_client.enrolment.renewal import take_renewal, write_renewal_request
 from fedward_client.site_home import SiteHome
 from fedward_common.command_line import printable
-from fedward_common.consortium.enrolment_answer import MAX_ANSWER_BYTES
+from fedward_common.consortium.certificates import is_renewal_due
+from fedward_common.consortium.enrolment_answer import MAX_ANSWER_BYTES, Membership
 from fedward_common.consortium.invitation import token_given
+from fedward_common.consortium.tls_authority import pem_of_tls_authority
 from fedward_common.errors import ConfigurationError, MalformedMessageError, StoppedError
 
 Now = Callable[[], float]
@@ -46,27 +50,73 @@ def run_join(
     answer: Path | None,
     cohort: str,
     json_output: bool,
+    waits: bool = True,
     now_seconds: Now = time.time,
+    wait: Callable[[float], None] = time.sleep,
 ) -> None:
     """Make the site's request, or become a member by the office's answer.
 
     Raises:
         ConfigurationError: Two of token, token file and answer were given, or what was given cannot
             be used.
+        UnverifiedMessageError: Online: the office refuses, or is another server.
+        FedwardError: Online: `OFFICE_UNREACHABLE`.
+        StoppedError: Online: a person ended the waiting.
     """
-    if token is None and token_file is None and answer is None:
-        _show_request(pending_request(home), json_output=json_output)
-        return
-    given = token_given(token, token_file, answer)
     if answer is None:
-        request = begin_joining(home, given, cohort=cohort, now_seconds=now_seconds())
-        _show_request(request, json_output=json_output)
+        if token is None and token_file is None:
+            request = pending_request(home)
+        else:
+            given = token_given(token, token_file, answer)
+            request = begin_joining(home, given, cohort=cohort, now_seconds=now_seconds())
+        if not request.invitation.address:
+            _show_request(request, json_output=json_output)
+            return
+        _ask_online(home, request, wait if waits else None, now_seconds, json_output=json_output)
         return
+    token_given(token, token_file, answer)
     membership = finish_joining(home, _read(answer), now_seconds=now_seconds())
     if membership is None:
         raise ConfigurationError(
             "nobody at the office has decided yet", hint="ask again when somebody has"
         )
+    _show_membership(membership, json_output=json_output)
+
+
+def _ask_online(
+    folder: Path,
+    request: Request,
+    wait: Callable[[float], None] | None,
+    now_seconds: Now,
+    *,
+    json_output: bool,
+) -> None:
+    invited = request.invitation
+    pem = pem_of_tls_authority(invited.tls_authority).decode()
+    if not json_output:
+        _say(f"{invited.site!r} of {invited.organisation!r} asks to join {invited.consortium!r}")
+        _say(f"at {invited.address}. Call the office at a number that you know, and read out:")
+        _say(f"     {' '.join(request.words)}")
+    try:
+        membership = join_online(
+            SiteHome(folder.absolute()), request, office_line(invited.address, pem),
+            now_seconds=now_seconds, wait=wait, say=_say,
+        )  # fmt: skip
+    except KeyboardInterrupt as interrupt:
+        raise StoppedError(
+            "stopped waiting for the office",
+            hint="fedward-site join asks again with the same request, whenever you like",
+        ) from interrupt
+    if membership is not None:
+        _show_membership(membership, json_output=json_output)
+    elif json_output:
+        shown = {"member": False, "site": invited.site, "sent": True}
+        _print_json(shown | {"request": str(request.file), "words": list(request.words)})
+    else:
+        _say("The request waits at the office. When it has decided: fedward-site join")
+
+
+def _show_membership(membership: Membership, *, json_output: bool) -> None:
     until = _date_of(membership.certificate.not_after_seconds)
     if json_output:
         shown = {"member": True, "site": membership.certificate.site, "certificate_until": until}
@@ -92,7 +142,7 @@ def run_renew(
     _, own = own_certificate(home, now_seconds=None)
     write_renewal_request(home)
     file = home.folder / "enrolment" / "renewal.cbor"
-    due = is_due(own, now_seconds=now_seconds())
+    due = is_renewal_due(own, now_seconds=now_seconds())
     until = _date_of(own.not_after_seconds)
     if json_output:
         _print_json(

@@ -35,12 +35,15 @@ from fedward_common.consortium.enrolment_answer import (
 from fedward_common.consortium.enrolment_request import make_join_request
 from fedward_common.consortium.fingerprint_words import fingerprint_words
 from fedward_common.consortium.invitation import Invitation, parse_token, require_unexpired
+from fedward_common.consortium.tls_authority import pem_of_tls_authority
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.errors import ConfigurationError, FedwardError
 from fedward_common.identities import COORDINATOR
 from fedward_common.settings import read_toml
 from fedward_common.toml_writing import toml_of
 from fedward_common.wire.canonical_cbor import decode_canonically
+
+TLS_AUTHORITY_FILE = "coordinator-tls.pem"
 
 _HTTPS_PORT = 443
 
@@ -91,6 +94,7 @@ def begin_joining(folder: Path, token: str, *, cohort: str, now_seconds: float) 
             write_private_file(key_file(home), raw.hex().encode())
         if not home.policy_file.exists() and not home.policy_file.is_symlink():
             write_atomically(home.policy_file, policy_template().encode())
+        _write_tls_authority(home, invitation, settings)
         write_atomically(home.settings_file, toml_of(settings).encode())
         return _request(home, invitation)
 
@@ -228,6 +232,26 @@ def _settings_for(home: SiteHome, invitation: Invitation, cohort: str) -> dict[s
     named = {"site": invitation.site, "consortium": invitation.consortium}
     settings = {"cohort": cohort} | table | named
     if invitation.address and "coordinator_address" not in table:
-        parts = urlsplit(invitation.address)
-        settings["coordinator_address"] = f"{parts.hostname}:{parts.port or _HTTPS_PORT}"
+        settings["coordinator_address"] = _host_and_port(invitation)
     return settings
+
+
+def _host_and_port(invitation: Invitation) -> str:
+    parts = urlsplit(invitation.address)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{host}:{parts.port or _HTTPS_PORT}"
+
+
+def _write_tls_authority(home: SiteHome, invitation: Invitation, settings: dict[str, Any]) -> None:
+    """Keep whom to believe that it is the coordinator, unless the hospital set another way there.
+
+    A hospital whose `site.toml` names another address or file goes through something of its own.
+    """
+    is_own_way = "coordinator_authority_file" in settings
+    if (
+        invitation.address
+        and not is_own_way
+        and settings["coordinator_address"] == _host_and_port(invitation)
+    ):
+        pem = pem_of_tls_authority(invitation.tls_authority)
+        write_atomically(home.consortium / TLS_AUTHORITY_FILE, pem)

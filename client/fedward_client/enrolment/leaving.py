@@ -62,6 +62,7 @@ def _files(home: SiteHome) -> tuple[Path, ...]:
         home.consortium / "node-key.cbor",
         enrolment / "request.cbor",
         enrolment / "renewal.cbor",
+        enrolment / "upkeep.json",
         invitation_file(home),
     )
 

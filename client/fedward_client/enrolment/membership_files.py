@@ -9,6 +9,8 @@ trust/site.key            own signing key (0600), made by `join`
 trust/node.key            of the Flower node (0600)
 trust/coordinator.pub     the coordinator's key, from the roster
 consortium/authority.der, certificate.der, accepted-members.json, newest-roster.json
+consortium/coordinator-tls.pem  who vouches for the coordinator's TLS; from an online invitation
+enrolment/upkeep.json     what the daemon last did about the membership (`upkeep`)
 ```
 `certificate.der` is written last and removed first: a site is a member if it is there.
 """

@@ -5,7 +5,6 @@ certificate counts until its own end, which leaves the office a third of its lif
 """
 
 import hashlib
-from collections.abc import Callable
 from typing import Literal
 
 from fedward_client.enrolment.membership_files import (
@@ -15,21 +14,17 @@ from fedward_client.enrolment.membership_files import (
     own_key,
     sole_change,
 )
+from fedward_client.enrolment.office_line import Send
 from fedward_client.site_home import SiteHome
 from fedward_common.atomic_files import write_atomically
-from fedward_common.consortium.certificates import AuthorityCertificate, SiteCertificate
+from fedward_common.consortium.certificates import (
+    AuthorityCertificate,
+    SiteCertificate,
+    is_renewal_due,
+)
 from fedward_common.consortium.enrolment_answer import Asked, is_waiting, verify_answer
 from fedward_common.consortium.enrolment_request import make_renewal_request
 from fedward_common.errors import UnverifiedMessageError
-
-Send = Callable[[bytes], bytes]
-"""Carries a request to the office and gives its answer; how is nobody's concern here."""
-
-
-def is_due(certificate: SiteCertificate, *, now_seconds: float) -> bool:
-    """Say whether two thirds of a certificate's life are over."""
-    life = certificate.not_after_seconds - certificate.not_before_seconds
-    return 3 * (now_seconds - certificate.not_before_seconds) >= 2 * life
 
 
 def write_renewal_request(home: SiteHome) -> bytes:
@@ -89,7 +84,7 @@ def renew_if_due(
         UnverifiedMessageError: The office refuses, or its answer is not to be believed.
     """
     _, own = own_certificate(home, now_seconds=None)
-    if not is_due(own, now_seconds=now_seconds):
+    if not is_renewal_due(own, now_seconds=now_seconds):
         return "not due"
     answer = send(write_renewal_request(home))
     if is_waiting(answer):

@@ -223,6 +223,12 @@ def require_authority_counts(authority: AuthorityCertificate, *, now_seconds: fl
         raise refused("CERT_AUTHORITY_EXPIRED", "is of an authority whose own time is over")
 
 
+def is_renewal_due(certificate: SiteCertificate, *, now_seconds: float) -> bool:
+    """Say whether two thirds of a certificate's life are over."""
+    life = certificate.not_after_seconds - certificate.not_before_seconds
+    return 3 * (now_seconds - certificate.not_before_seconds) >= 2 * life
+
+
 def _name(organisation: str, common_name: str) -> x509.Name:
     return x509.Name(
         [

@@ -2,7 +2,8 @@
 
 The authority's certificate is believed by the SHA-256 that the invitation carried; all else is
 signed by it. So it does not matter by which way an answer comes, or who brings it. Online an answer
-may also be that nobody has decided yet, or a refusal, of which only the code is told.
+may also be that nobody has decided yet, a refusal, of which only the code is told, or the roster
+alone, for a member that asked for news of it.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from fedward_common.wire.messages import plain_dataclass
 
 MAX_ANSWER_BYTES = MAX_ROSTER_BYTES + (1 << 14)
 
-Status = Literal["admitted", "waiting", "refused"]
+Status = Literal["admitted", "waiting", "refused", "roster"]
 
 _CODE = re.compile(r"[A-Z][A-Z_]{0,59}\Z")
 
@@ -91,6 +92,25 @@ def waiting() -> bytes:
 def refused(code: str) -> bytes:
     """Encode a refusal."""
     return _encoded(_Answer("refused", code, b"", b"", b""))
+
+
+def present_roster(roster: bytes) -> bytes:
+    """Encode the signed roster; empty where whoever asked has the newest."""
+    return _encoded(_Answer("roster", "", b"", b"", roster))
+
+
+def roster_in(unverified: bytes) -> bytes:
+    """Give the roster of an answer, which nobody checked yet; empty where there is none newer.
+
+    Raises:
+        MalformedMessageError: It is no answer with a roster alone.
+        UnverifiedMessageError: It is a refusal; its code is the coordinator's.
+    """
+    is_waiting(unverified)
+    answer = _decoded(unverified)
+    if answer.status != "roster":
+        raise MalformedMessageError(f"an answer came that is {answer.status!r}, not a roster")
+    return answer.roster
 
 
 def is_waiting(unverified: bytes) -> bool:

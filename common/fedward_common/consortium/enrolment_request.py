@@ -24,6 +24,8 @@ from fedward_common.wire.canonical_cbor import Plain, decode_canonically, encode
 from fedward_common.wire.messages import plain_dataclass
 
 MAX_REQUEST_BYTES = 4096
+ENROLMENT_PATH = "/v1/enrolment"
+"""Where a coordinator takes requests online, below its address."""
 
 _JOIN, _RENEW = "fedward join request 1", "fedward renewal request 1"
 _BY_INVITATION = "fedward invitation v1"

@@ -3,7 +3,9 @@
 Its text is the token. It carries a key pair's private half, which signs the request and itself goes
 nowhere; the office keeps the public half alone, so whoever reads the office's files learns nothing
 to join with. It also carries the SHA-256 of the authority's certificate: what comes back from the
-office is believed by that alone.
+office is believed by that alone. Where requests travel online it carries the coordinator's address
+and the certificate that vouches for its TLS, so that a site believes the server from the first
+message on, and nothing is placed by hand.
 """
 
 import base64
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from fedward_common.consortium.organisations import parse_organisation
 from fedward_common.consortium.roster import Role
+from fedward_common.consortium.tls_authority import parse_tls_authority
 from fedward_common.crypto.signing import SigningKey
 from fedward_common.errors import (
     ConfigurationError,
@@ -25,7 +28,7 @@ from fedward_common.identities import COORDINATOR, SiteId, parse_site_id
 from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
 from fedward_common.wire.messages import plain_dataclass
 
-MAX_TOKEN_LENGTH = 2000
+MAX_TOKEN_LENGTH = 6000
 MAX_ADDRESS_LENGTH = 200
 
 _PREFIX = "fedward-invitation-1."
@@ -43,6 +46,8 @@ class Invitation:
         expires_at_seconds: Since 1970, UTC; the last second in which the office takes a request.
         address: Where a request is sent online, `https://...`; empty where files are exchanged.
         key: Signs the request.
+        tls_authority: Certificate, DER, that the server at the address must be vouched for by;
+            empty where there is no address.
     """
 
     consortium: str
@@ -53,6 +58,7 @@ class Invitation:
     expires_at_seconds: int
     address: str
     key: SigningKey
+    tls_authority: bytes = b""
 
     def __post_init__(self) -> None:
         parse_organisation(self.consortium)
@@ -60,8 +66,14 @@ class Invitation:
         parse_member_name(self.site, self.role)
         if len(self.authority_sha256) != hashlib.sha256().digest_size:
             raise ConfigurationError("the authority's fingerprint has not 32 bytes")
+        if bool(self.address) != bool(self.tls_authority):
+            raise ConfigurationError(
+                "an address and the certificate of its TLS authority are invited with together",
+                hint="give both --address and --tls-authority, or neither and exchange files",
+            )
         if self.address:
             parse_address(self.address)
+            parse_tls_authority(self.tls_authority)
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,7 @@ class _Body:
     expires_at_seconds: int
     address: str
     key: bytes
+    tls_authority: bytes
 
 
 def parse_member_name(unverified: str, role: Role) -> SiteId:
@@ -117,6 +130,7 @@ def token_of(invitation: Invitation) -> str:
             "expires_at_seconds": invitation.expires_at_seconds,
             "address": invitation.address,
             "key": invitation.key.to_raw(),
+            "tls_authority": invitation.tls_authority,
         }
     )
     return _PREFIX + base64.urlsafe_b64encode(body + _checksum(body)).rstrip(b"=").decode()
@@ -196,6 +210,7 @@ def _invitation_in(body: bytes) -> Invitation:
             fields.expires_at_seconds,
             fields.address,
             SigningKey.from_raw(fields.key),
+            fields.tls_authority,
         )
     except (MalformedMessageError, ConfigurationError) as error:
         raise _malformed(str(error)) from error

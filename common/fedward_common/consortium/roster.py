@@ -215,26 +215,26 @@ def _verified(
     )
 
 
-def require_newer_only_removes(old: Roster, new: Roster) -> None:
-    """Allow what may happen to the roster during a run: members leave, and nothing else.
+def as_left_by(roster: Roster, newer: Roster) -> Roster:
+    """Give a run's roster as a newer one leaves it: members go at once, and nobody comes.
+
+    Args:
+        roster: Verified, of a run under way.
+        newer: Verified; who is new in it waits for the next run. Who has another key, organisation
+            or role in it is somebody else, and gone.
 
     Raises:
-        UnverifiedMessageError: `ROSTER_OLD`, `ROSTER_FORKED`, or `ROSTER_ADDS`, where a member is
-            new or has another key, organisation or role.
+        UnverifiedMessageError: `ROSTER_CONSORTIUM`, `ROSTER_OLD` or `ROSTER_FORKED`.
     """
-    if new.consortium != old.consortium:
+    if newer.consortium != roster.consortium:
         raise UnverifiedMessageError(
             "the roster is of another consortium", code="ROSTER_CONSORTIUM"
         )
-    require_not_older(new, version=old.version, sha256=old.sha256)
-    known = set(old.entries)
-    others = [entry.site for entry in new.entries if entry not in known]
-    if others:
-        raise UnverifiedMessageError(
-            f"roster version {new.version} adds or changes {', '.join(others)} during a run",
-            hint="a new member takes part from the next run on",
-            code="ROSTER_ADDS",
-        )
+    require_not_older(newer, version=roster.version, sha256=roster.sha256)
+    left = set(newer.entries)
+    entries = tuple(entry for entry in roster.entries if entry in left)
+    gone = {entry.site for entry in roster.entries} - {entry.site for entry in entries}
+    return dataclasses.replace(roster, entries=entries, removed=roster.removed | gone)
 
 
 def require_not_older(roster: Roster, *, version: int, sha256: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedward_common.atomic_files import write_atomically
@@ -14,6 +15,7 @@ from fedward_common.consortium.enrolment_request import (
 from fedward_common.consortium.fingerprint_words import verify_words
 from fedward_common.consortium.invitation import Invitation, token_of
 from fedward_common.consortium.roster import Role
+from fedward_common.consortium.tls_authority import tls_authority_of_pem
 from fedward_common.errors import ConfigurationError, StoppedError
 from fedward_common.identities import COORDINATOR
 from fedward_server.consortium.desk import Desk, read_bounded
@@ -44,6 +46,8 @@ from fedward_server.consortium.office_rules import (
 )
 from fedward_server.consortium.office_state import OfficeState
 
+_MAX_PEM_BYTES = 1 << 16
+
 
 def run_invite(
     desk: Desk,
@@ -53,17 +57,19 @@ def run_invite(
     is_coordinator: bool,
     days: int,
     address: str,
+    tls_authority: Path | None = None,
     out: Path | None,
 ) -> None:
     """Invite a site or the coordinator, and give its token once."""
     name = _invited_name(site, is_coordinator=is_coordinator)
     role: Role = "coordinator" if is_coordinator else "site"
+    trusted = b"" if tls_authority is None else _tls_authority_in(tls_authority)
     given: list[Invitation] = []
 
     def decide(state: OfficeState) -> Invited:
         event, invitation = invite(
             state, site=name, organisation=organisation, role=role, days=days, address=address,
-            now_seconds=desk.now_seconds(), entropy=os.urandom,
+            now_seconds=desk.now_seconds(), entropy=os.urandom, tls_authority=trusted,
         )  # fmt: skip
         given.append(invitation)
         return event
@@ -95,16 +101,38 @@ def run_approve(
     invitation = admissible(state, request, site=site, now_seconds=desk.now_seconds())
     if not invitation.answered_sha256:
         _confirm(desk, request, is_known=site in state.members, fingerprint=fingerprint)
-        authority = desk.authority(office, state)
-
-        def decide(now: OfficeState) -> Admitted | None:
-            return admit(
-                now, authority, request, site=site, now_seconds=desk.now_seconds(),
-                entropy=os.urandom,
-            )  # fmt: skip
-
-        state, _ = office.change(decide)
+        state = _admit_one(desk, office, desk.authority(office, state), request)
     _give_answer(desk, state, site, out, words=request.words())
+
+
+def run_approve_waiting(desk: Desk, sites: Sequence[str] | None) -> None:
+    """Admit several whose requests came online; a person compares the words of each.
+
+    Args:
+        desk: With somebody to be asked.
+        sites: None is everybody whose request waits.
+
+    Raises:
+        ConfigurationError: No request waits, or nobody is there to compare.
+        StoppedError: Somebody's words were not confirmed; the others are admitted.
+    """
+    office = Office(desk.folder)
+    state = office.state()
+    requests = [_join_request(state, one, None) for one in sites or _waiting_sites(state)]
+    for request in requests:
+        admissible(state, request, site=request.site, now_seconds=desk.now_seconds())
+    compared = [one for one in requests if _is_confirmed(desk, state, one)]
+    if compared:
+        authority = desk.authority(office, state)
+        for request in compared:
+            state = _admit_one(desk, office, authority, request)
+    if desk.json:
+        print_json(statement_of(state, desk.now_seconds()))
+    else:
+        for request in compared:
+            _say_member(state, request.site)
+    if left := [one.site for one in requests if one not in compared]:
+        raise StoppedError(f"not admitted: {', '.join(left)}", hint="their requests still wait")
 
 
 def run_renew(desk: Desk, site: str | None, *, request_file: Path | None, out: Path | None) -> None:
@@ -132,6 +160,11 @@ def run_renew(desk: Desk, site: str | None, *, request_file: Path | None, out: P
         say(f"Send {out} to the site; there: fedward-site renew --answer {out.name}")
 
 
+def _tls_authority_in(file: Path) -> bytes:
+    content = read_bounded(file, _MAX_PEM_BYTES)
+    return tls_authority_of_pem(content)
+
+
 def _invited_name(site: str | None, *, is_coordinator: bool) -> str:
     if is_coordinator and site in (None, COORDINATOR):
         return COORDINATOR
@@ -147,12 +180,13 @@ def _join_request(state: OfficeState, site: str, file: Path | None) -> JoinReque
     if file is not None:
         request = read_request(read_bounded(file, MAX_REQUEST_BYTES))
     else:
-        waiting = [one.waiting for one in state.invitations.values() if one.site == site]
-        if not any(waiting):
+        # A request of an invitation that was replaced waits for nobody any more.
+        invited = [one for one in state.invitations.values() if one.site == site and one.is_open]
+        if not any(one.waiting for one in invited):
             raise ConfigurationError(
                 f"no request of {site[:60]!r} waits here", hint="give the file with --request"
             )
-        request = read_request(next(one for one in waiting if one))
+        request = read_request(next(one.waiting for one in invited if one.waiting))
     if not isinstance(request, JoinRequest):
         raise ConfigurationError(
             "this request is for a member's next certificate",
@@ -188,6 +222,35 @@ def _renew_one(
     return office.change(decide)[0]
 
 
+def _admit_one(
+    desk: Desk, office: Office, authority: Authority, request: JoinRequest
+) -> OfficeState:
+    def decide(now: OfficeState) -> Admitted | None:
+        return admit(
+            now, authority, request, site=request.site, now_seconds=desk.now_seconds(),
+            entropy=os.urandom,
+        )  # fmt: skip
+
+    return office.change(decide)[0]
+
+
+def _waiting_sites(state: OfficeState) -> list[str]:
+    found = sorted(one.site for one in state.invitations.values() if one.is_open and one.waiting)
+    if not found:
+        raise ConfigurationError(
+            "no request to join waits here", hint="fedward consortium roster shows who is invited"
+        )
+    return found
+
+
+def _is_confirmed(desk: Desk, state: OfficeState, request: JoinRequest) -> bool:
+    try:
+        _confirm(desk, request, is_known=request.site in state.members, fingerprint=None)
+    except StoppedError:
+        return False
+    return True
+
+
 def _confirm(desk: Desk, request: JoinRequest, *, is_known: bool, fingerprint: str | None) -> None:
     """See that a person compared the words with the hospital."""
     words = request.words()
@@ -213,17 +276,22 @@ def _give_answer(
 ) -> None:
     if out is not None:
         write_atomically(out, answer_for(state, site))
-    until = date_of(end_of_certificate(state.members[site]))
     if desk.json:
+        until = date_of(end_of_certificate(state.members[site]))
         shown = {"site": site, "words": list(words), "certificate_until": until}
         print_json(shown | {"roster_version": state.roster_version, "out": str(out or "")})
         return
-    say(f"{site!r} is a member until {until}, from roster version {state.roster_version} on.")
+    _say_member(state, site)
     if out is not None:
         command = "fedward coordinator" if site == COORDINATOR else "fedward-site"
         say(f"Send {out} back; there: {command} join --answer {out.name}")
     for one in lapsed_members(state, now_seconds=desk.now_seconds()):
         say(f"{one!r} is not in it: its certificate counts no longer")
+
+
+def _say_member(state: OfficeState, site: str) -> None:
+    until = date_of(end_of_certificate(state.members[site]))
+    say(f"{site!r} is a member until {until}, from roster version {state.roster_version} on.")
 
 
 def _show_nothing_waits(desk: Desk) -> None:

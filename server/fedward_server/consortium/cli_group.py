@@ -82,9 +82,19 @@ def invite(
     address: Annotated[
         str,
         typer.Option(
-            metavar="https://HOST:PORT", help="Where a site asks online; none with files."
+            metavar="https://HOST:PORT",
+            help="Where a site asks online; none with files.",
+            envvar="FEDWARD_COORDINATOR_ADDRESS",
         ),
     ] = "",
+    tls_authority: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.pem",
+            help="Certificate that vouches for the TLS of that address; travels in the token.",
+            envvar="FEDWARD_COORDINATOR_TLS_AUTHORITY",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Write the token here, mode 0600, instead of showing it."),
@@ -102,6 +112,7 @@ def invite(
         is_coordinator=coordinator,
         days=days,
         address=address,
+        tls_authority=tls_authority,
         out=out,
     )
 
@@ -111,25 +122,42 @@ def invite(
     "--home office"
 )
 def approve(
-    site: Annotated[str, typer.Argument(help="Who is to be admitted, or 'coordinator'.")],
     home: HomeOption,
+    sites: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SITE]...", help="Who is to be admitted, or 'coordinator'.", show_default=False
+        ),
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Everybody whose request came online; asks for each.")
+    ] = False,
     request: RequestOption = None,
     out: AnswerOption = None,
     fingerprint: Annotated[
         str | None,
         typer.Option(
-            metavar="WORDS", help="The eight words that the hospital read out.  [default: ask]"
+            metavar="WORDS",
+            help="The eight words that the one hospital read out.  [default: ask]",
         ),
     ] = None,
     passphrase_file: PassphraseOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Compare the fingerprint words with the hospital, certify its key, issue the next roster."""
-    from fedward_server.consortium.admission_command import run_approve
+    from fedward_server.consortium.admission_command import run_approve, run_approve_waiting
     from fedward_server.consortium.desk import desk_at
 
+    named = list(dict.fromkeys(sites or []))
+    if bool(named) == all_:
+        raise typer.BadParameter("name whom to admit, or give --all")
     desk = desk_at(home, passphrase_file, json=json_)
-    run_approve(desk, site, request_file=request, out=out, fingerprint=fingerprint)
+    if len(named) == 1:
+        run_approve(desk, named[0], request_file=request, out=out, fingerprint=fingerprint)
+        return
+    if (request, out, fingerprint) != (None, None, None):
+        raise typer.BadParameter("--request, --out and --fingerprint are for one site")
+    run_approve_waiting(desk, None if all_ else named)
 
 
 @consortium_app.command(

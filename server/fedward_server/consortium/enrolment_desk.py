@@ -75,9 +75,16 @@ def _renew(
     member = renewable(state, request)
     if member.answered_sha256 == hashlib.sha256(content).hexdigest():
         return Answered(state, answer_for(state, member.site))
-    if member.waiting == content:
+    if member.waiting and _follows(member.waiting) == request.certificate_sha256:
+        # Ed25519 lets a member sign the same request in many ways; one of them is enough to keep.
         return Answered(state, waiting())
     return _kept(state, Requested(int(now_seconds), member.site, b"", content))
+
+
+def _follows(kept: bytes) -> bytes:
+    """Give which certificate a kept renewal request follows."""
+    request = read_request(kept)
+    return request.certificate_sha256 if isinstance(request, RenewalRequest) else b""
 
 
 def _kept(state: OfficeState, event: Requested) -> Answered:

@@ -50,6 +50,7 @@ def run_init(desk: Desk, consortium: str, *, certificate_days: int, roster_days:
     say(f"Its authority counts until {until}. Whoever has this folder and the passphrase can admit")
     say("anybody: keep them apart, and make a backup.")
     say("Next: fedward consortium invite --coordinator --organisation NAME")
+    say("  or, with the coordinator on this machine: fedward coordinator init --office FOLDER")
 
 
 def run_revoke(desk: Desk, site: str) -> None:
@@ -69,7 +70,8 @@ def run_revoke(desk: Desk, site: str) -> None:
     if isinstance(event, Withdrawn):
         say(f"The invitation of {site!r} counts no longer.")
         return
-    say(f"{site!r} is removed: roster version {state.roster_version}. Give it to the coordinator:")
+    say(f"{site!r} is removed: roster version {state.roster_version}.")
+    say("A coordinator that was started with --office takes it by itself. Else give it, at once:")
     say("  fedward consortium roster --coordinator-home FOLDER, or --out FILE")
 
 

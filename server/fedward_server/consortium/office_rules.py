@@ -8,7 +8,7 @@ import hashlib
 
 from fedward_common.consortium.enrolment_answer import admitted
 from fedward_common.consortium.enrolment_request import JoinRequest, RenewalRequest
-from fedward_common.consortium.invitation import Invitation, parse_address, parse_member_name
+from fedward_common.consortium.invitation import Invitation, parse_member_name
 from fedward_common.consortium.organisations import parse_organisation, without_spelling
 from fedward_common.consortium.roster import Role
 from fedward_common.crypto.entropy import Entropy, draw
@@ -42,6 +42,7 @@ def invite(
     address: str,
     now_seconds: float,
     entropy: Entropy,
+    tls_authority: bytes = b"",
 ) -> tuple[Invited, Invitation]:
     """Invite a site or a coordinator; an earlier invitation of the same name counts no longer.
 
@@ -51,8 +52,6 @@ def invite(
     """
     name = parse_member_name(site, role)
     parse_organisation(organisation)
-    if address:
-        parse_address(address)
     _require_distinct(state, name, organisation)
     invitation = Invitation(
         state.consortium,
@@ -63,6 +62,7 @@ def invite(
         int(now_seconds) + days * DAY_SECONDS,
         address,
         SigningKey.from_raw(draw(entropy, 32)),
+        tls_authority,
     )
     public = invitation.key.verifying_key.raw
     happened = Invited(

@@ -13,6 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedward_common.clock import SystemClock
 from fedward_server.coordinator.exchange import Exchange
 from fedward_server.coordinator.observer import current_observer
+from fedward_server.coordinator.present_members import PresentMembers, newest_roster_of
 from fedward_server.coordinator.round_loop import RoundLoop
 from fedward_server.coordinator.run_journal import FileRunJournal
 from fedward_server.coordinator.run_setup import read_run_setup
@@ -29,7 +30,9 @@ def main(grid: Grid, context: Context) -> None:
     journal = FileRunJournal(folder)
     clock = SystemClock()
     try:
-        exchange = Exchange(grid, setup.key, setup.roster.keys_of_sites, clock, setup.answer_key)
+        newest = newest_roster_of(key_file, time.time)
+        members = PresentMembers(setup.roster, newest, current_observer().note)
+        exchange = Exchange(grid, setup.key, members, clock, setup.answer_key)
         RoundLoop(setup, exchange, journal, current_observer(), clock).run()
     finally:
         journal.close()

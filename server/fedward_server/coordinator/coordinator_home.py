@@ -2,7 +2,8 @@
 
 ```
 coordinator.toml    where it listens, and with which certificate
-coordinator.key     its signing key (0600);  authority.der, roster.cbor: of its consortium
+coordinator.key     its signing key (0600);  authority.der, certificate.der, roster.cbor: of its
+                    consortium
 nodes/SITE.cbor     which key a site's Flower node connects with, as the site stated it
 runs/NAME/          one run each: manifest, journal, checkpoints (`run_setup`)
 flower/             what Flower keeps: a database that may be lost, and what is made at each start
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedward_common.errors import ConfigurationError
+from fedward_common.health_report import require_port
 from fedward_common.settings import from_table, read_toml
 
 _MAX_PORT = 65535
@@ -30,6 +32,9 @@ class CoordinatorSettings:
             unless absolute.
         certificate_key_file: Its private key.
         loopback_port: For this machine alone; 0 takes a free one.
+        health_port: Of `/healthz` and `/metrics`, on 127.0.0.1; 0 serves neither.
+        office: Folder of the consortium's office, where it is on this machine; below the home
+            unless absolute. Empty: requests to join come by file.
     """
 
     host: str
@@ -37,8 +42,11 @@ class CoordinatorSettings:
     certificate_file: str
     certificate_key_file: str
     loopback_port: int = 0
+    office: str = ""
+    health_port: int = 0
 
     def __post_init__(self) -> None:
+        require_port("health_port", self.health_port)
         for name in ("port", "loopback_port"):
             value = getattr(self, name)
             if not 0 <= value <= _MAX_PORT:
@@ -69,6 +77,16 @@ class CoordinatorHome:
     def key_file(self) -> Path:
         """`coordinator.key`."""
         return self.folder / "coordinator.key"
+
+    @property
+    def certificate_file(self) -> Path:
+        """`certificate.der`, its own in the consortium."""
+        return self.folder / "certificate.der"
+
+    @property
+    def authority_file(self) -> Path:
+        """`authority.der`, of its consortium."""
+        return self.folder / "authority.der"
 
     @property
     def roster_file(self) -> Path:

@@ -1,7 +1,8 @@
 """Which paths each listener carries, decided before Flower sees a request.
 
 Flower serves sites, runs and tasks on one port. Here the public listener carries what sites need
-and nothing else; the rest is heard on loopback alone. Bodies are bounded before anybody reads them.
+and nothing else; the rest is heard on loopback alone. Bodies are bounded before anybody reads them,
+in size and in the time that they take to come.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from fedward_common.consortium.enrolment_request import ENROLMENT_PATH
 from fedward_common.errors import FedwardError
 
 Scope = MutableMapping[str, Any]
@@ -17,13 +19,17 @@ Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 AnswerEnrolment = Callable[[bytes], bytes]
+Admits = Callable[[str], bool]
 
 FLEET = "/v1/fleet/"
 HEALTH = "/health"
-ENROLMENT = "/v1/enrolment"
+ENROLMENT = ENROLMENT_PATH
 MAX_BODY_BYTES = 16 << 20  # Flower sends arrays in chunks of 5 MB
 MAX_ENROLMENT_BYTES = 64 << 10
+FLEET_BODY_SECONDS = 300.0  # for the longest body, some 0.5 Mbit/s
+ENROLMENT_BODY_SECONDS = 30.0
 
+_BODY_NOT_READ = (408, 413, 429)
 _LOOPBACK_ONLY = ("/v1/control/", "/v1/runtime/")
 
 
@@ -34,11 +40,25 @@ class PublicGate:
         app: Flower's.
         answer_enrolment: Takes the bytes of a request to join and gives those of the answer; None
             where requests come by file alone.
+        admits: Says of an address, for each request to join, whether it may ask now.
+        fleet_seconds: A request of a site must have come by then, whole.
+        enrolment_seconds: So must a request to join.
     """
 
-    def __init__(self, app: AsgiApp, answer_enrolment: AnswerEnrolment | None = None) -> None:
+    def __init__(
+        self,
+        app: AsgiApp,
+        answer_enrolment: AnswerEnrolment | None = None,
+        admits: Admits = lambda _: True,
+        *,
+        fleet_seconds: float = FLEET_BODY_SECONDS,
+        enrolment_seconds: float = ENROLMENT_BODY_SECONDS,
+    ) -> None:
         self._app = app
         self._answer_enrolment = answer_enrolment
+        self._admits = admits
+        self._fleet_seconds = fleet_seconds
+        self._enrolment_seconds = enrolment_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -46,7 +66,7 @@ class PublicGate:
         if path == ENROLMENT and self._answer_enrolment is not None:
             await self._enrol(self._answer_enrolment, scope, receive, send)
         elif path == HEALTH or path.startswith(FLEET):
-            await _pass_bounded(self._app, scope, receive, send)
+            await _pass_bounded(self._app, scope, receive, send, self._fleet_seconds)
         else:
             await _refuse(scope, send, 404)
 
@@ -56,9 +76,14 @@ class PublicGate:
         if scope["method"] != "POST":
             await _refuse(scope, send, 405)
             return
-        request = await _body(receive, MAX_ENROLMENT_BYTES)
-        if request is None:
-            await _refuse(scope, send, 413)
+        if not self._admits(_address_of(scope)):
+            await _refuse(scope, send, 429)
+            return
+        body = _BoundedBody(receive, MAX_ENROLMENT_BYTES, self._enrolment_seconds)
+        try:
+            request = await body.whole()
+        except _BodyFaultError:
+            await _refuse(scope, send, body.fault_status)
             return
         try:
             answer = await asyncio.to_thread(answer_enrolment, request)
@@ -83,36 +108,72 @@ class LoopbackGate:
             await _refuse(scope, send, 404)
 
 
-class _TooLongError(Exception):
-    """A body went on beyond its bound."""
+class _BodyFaultError(Exception):
+    """A body passed a bound; Flower gives this error no meaning and may wrap it."""
 
 
-async def _pass_bounded(app: AsgiApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Pass a request on, whose body ends at the bound whatever its head said."""
+class _BoundedBody:
+    """What receives a body of at most so many bytes within a time, and what comes after it."""
+
+    def __init__(self, receive: Receive, max_bytes: int, seconds: float) -> None:
+        self.fault_status = 0
+        self._receive = receive
+        self._bytes_left = max_bytes
+        self._ends = asyncio.get_running_loop().time() + seconds
+        self._is_whole = False
+
+    async def receive(self) -> Event:
+        if self._is_whole:  # what follows is that the other side hung up, which has no time
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._ends):
+                event = await self._receive()
+        except TimeoutError as error:
+            self.fault_status = 408
+            raise _BodyFaultError from error
+        self._bytes_left -= len(event.get("body", b""))
+        self._is_whole = not event.get("more_body", False)
+        if self._bytes_left < 0:
+            self.fault_status = 413
+            raise _BodyFaultError
+        return event
+
+    async def whole(self) -> bytes:
+        body = bytearray()
+        while not self._is_whole:
+            body += (await self.receive()).get("body", b"")
+        return bytes(body)
+
+
+async def _pass_bounded(
+    app: AsgiApp, scope: Scope, receive: Receive, send: Send, seconds: float
+) -> None:
+    """Pass a request on, whose body ends at the bounds whatever its head said."""
     if _announced_bytes(scope) > MAX_BODY_BYTES:
         await _refuse(scope, send, 413)
         return
-    num_bytes = 0
+    body = _BoundedBody(receive, MAX_BODY_BYTES, seconds)
     has_begun = False
-
-    async def bounded() -> Event:
-        nonlocal num_bytes
-        event = await receive()
-        num_bytes += len(event.get("body", b""))
-        if num_bytes > MAX_BODY_BYTES:
-            raise _TooLongError
-        return event
 
     async def watched(event: Event) -> None:
         nonlocal has_begun
+        if body.fault_status and not has_begun:
+            return  # the application's words for what was broken off here
         has_begun = True
         await send(event)
 
     try:
-        await app(scope, bounded, watched)
-    except _TooLongError:
-        if not has_begun:
-            await _refuse(scope, send, 413)
+        await app(scope, body.receive, watched)
+    except Exception:
+        if not body.fault_status:
+            raise
+    if body.fault_status and not has_begun:
+        await _refuse(scope, send, body.fault_status)
+
+
+def _address_of(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _announced_bytes(scope: Scope) -> int:
@@ -120,18 +181,6 @@ def _announced_bytes(scope: Scope) -> int:
         if name == b"content-length" and value.isdigit():
             return int(value)
     return 0
-
-
-async def _body(receive: Receive, max_bytes: int) -> bytes | None:
-    """Read a whole body; None where it is longer."""
-    body = bytearray()
-    while True:
-        event = await receive()
-        body += event.get("body", b"")
-        if len(body) > max_bytes:
-            return None
-        if not event.get("more_body", False):
-            return bytes(body)
 
 
 async def _refuse(scope: Scope, send: Send, status: int) -> None:
@@ -143,5 +192,7 @@ async def _refuse(scope: Scope, send: Send, status: int) -> None:
 
 async def _respond(send: Send, status: int, body: bytes) -> None:
     headers = [(b"content-length", str(len(body)).encode())]
+    if status in _BODY_NOT_READ:
+        headers.append((b"connection", b"close"))  # or the rest would be waited for
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

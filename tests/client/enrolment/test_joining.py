@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.client.enrolment.joined_site import Joined, site_in
-from tests.common.consortium.applicants import invitation_of
+from tests.common.consortium.applicants import invitation_of, online_invitation
 from tests.common.consortium.consortium_office import (
     AUTHORITY,
     DAY,
@@ -98,7 +98,7 @@ def test_what_the_hospital_wrote_before_stays(site: Joined) -> None:
 
 
 def test_the_coordinators_address_comes_with_the_token(site: Joined) -> None:
-    site.invitation = invitation_of(address="https://coordinator.example:9443/join")
+    site.invitation = online_invitation()
     site.begin()
     settings = from_table(SiteSettings, read_toml(site.home.settings_file))
     assert settings.coordinator_address == "coordinator.example:9443"

@@ -12,11 +12,11 @@ from tests.sudden_end import sudden_ends
 
 from fedward_client.enrolment.membership_files import own_certificate
 from fedward_client.enrolment.renewal import (
-    is_due,
     renew_if_due,
     take_renewal,
     write_renewal_request,
 )
+from fedward_common.consortium.certificates import is_renewal_due
 from fedward_common.consortium.enrolment_answer import refused, waiting
 from fedward_common.consortium.enrolment_request import RenewalRequest, read_request
 from fedward_common.errors import ConfigurationError, FedwardError, UnverifiedMessageError
@@ -40,8 +40,8 @@ def end_of(site: Joined) -> int:
 
 def test_a_renewal_is_due_at_two_thirds_of_the_life() -> None:
     certificate = certificate_of(not_before_seconds=NOW, not_after_seconds=END)
-    assert not is_due(certificate, now_seconds=NOW + 60 * DAY - 1)
-    assert is_due(certificate, now_seconds=NOW + 60 * DAY)
+    assert not is_renewal_due(certificate, now_seconds=NOW + 60 * DAY - 1)
+    assert is_renewal_due(certificate, now_seconds=NOW + 60 * DAY)
 
 
 @given(days=st.integers(1, 300), share=st.floats(0, 2))
@@ -49,10 +49,10 @@ def test_it_is_due_from_some_moment_on_and_before_the_end(days: int, share: floa
     end = NOW + days * DAY
     certificate = certificate_of(not_before_seconds=NOW, not_after_seconds=end)
     now = NOW + share * (end - NOW)
-    if is_due(certificate, now_seconds=now):
-        assert is_due(certificate, now_seconds=now + 1)
-    assert not is_due(certificate, now_seconds=NOW)
-    assert is_due(certificate, now_seconds=end)
+    if is_renewal_due(certificate, now_seconds=now):
+        assert is_renewal_due(certificate, now_seconds=now + 1)
+    assert not is_renewal_due(certificate, now_seconds=NOW)
+    assert is_renewal_due(certificate, now_seconds=end)
 
 
 def test_the_request_names_the_certificate_it_follows_and_is_the_same_until_answered(

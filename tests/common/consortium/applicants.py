@@ -30,6 +30,12 @@ def invitation_of(site: str = "alder", **changes: Any) -> Invitation:
     return Invitation(**settled | changes)
 
 
+def online_invitation(site: str = "alder", address: str = "") -> Invitation:
+    """Invite with an address; any certificate serves as that of its TLS authority."""
+    where = address or "https://coordinator.example:9443/join"
+    return invitation_of(site, address=where, tls_authority=AUTHORITY.der)
+
+
 def node_key_of(key: SigningKey, site: str, consortium: str = "harbour") -> bytes:
     number = int.from_bytes(key.verifying_key.raw, "big") >> 8
     public = ec.derive_private_key(number, ec.SECP384R1()).public_key()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.common.consortium.applicants import invitation_of
-from tests.common.consortium.consortium_office import NOW
+from tests.common.consortium.consortium_office import AUTHORITY, NOW
 
 from fedward_common.consortium.invitation import (
     Invitation,
@@ -41,7 +41,10 @@ def refusal_of(text: str) -> str:
     "changes",
     [
         {},
-        {"address": "https://coordinator.example:9443/join"},
+        {
+            "address": "https://coordinator.example:9443/join",
+            "tls_authority": AUTHORITY.der,
+        },
         {"organisation": "Hôpital Nord"},
         {"site": SiteId("coordinator"), "role": "coordinator"},
         {"expires_at_seconds": 0},
@@ -107,6 +110,7 @@ def test_whatever_is_invited_comes_back_or_is_refused(
         invitation = invitation_of(
             site=SiteId(site), organisation=organisation, address=address, role="site",
             expires_at_seconds=expires, key=SigningKey.from_raw(seed),
+            tls_authority=AUTHORITY.der if address else b"",
         )  # fmt: skip
         token = token_of(invitation)
     except FedwardError:
@@ -126,9 +130,13 @@ def test_whatever_is_invited_comes_back_or_is_refused(
         {"organisation": " x"},
         {"consortium": ""},
         {"authority_sha256": b""},
-        {"address": "http://plain.example"},
-        {"address": "https://user@host.example"},
-        {"address": "https://" + "a" * 300},
+        {"address": "http://plain.example", "tls_authority": AUTHORITY.der},
+        {"address": "https://user@host.example", "tls_authority": AUTHORITY.der},
+        {"address": "https://" + "a" * 300, "tls_authority": AUTHORITY.der},
+        {"address": "https://coordinator.example"},
+        {"tls_authority": AUTHORITY.der},
+        {"address": "https://coordinator.example", "tls_authority": b"no certificate"},
+        {"address": "https://coordinator.example", "tls_authority": bytes(3001)},
     ],
 )
 def test_what_cannot_be_invited_is_refused(changes: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -24,9 +25,9 @@ from fedward_common.consortium.roster import (
     CLOCK_SKEW_SECONDS,
     MAX_ROSTER_BYTES,
     Roster,
+    as_left_by,
     certificates_of_roster,
     make_roster,
-    require_newer_only_removes,
     require_not_older,
     verify_roster,
 )
@@ -251,36 +252,43 @@ def without(*names: str) -> tuple[SiteCertificate, ...]:
 
 def refusal_of(new: Roster, old: Roster | None = None) -> str:
     with pytest.raises(UnverifiedMessageError) as caught:
-        require_newer_only_removes(old or verified(), new)
+        as_left_by(old or verified(), new)
     return caught.value.code
 
 
-def test_a_newer_roster_may_remove_sites() -> None:
-    require_newer_only_removes(verified(), verified(signed_roster(without("birch"), version=4)))
-    only = verified(signed_roster(without("birch", "alder"), version=9))
-    require_newer_only_removes(verified(), only)
+def sites_left_by(members: Iterable[SiteCertificate], version: int = 4) -> tuple[str, ...]:
+    """Give who is left of a run's roster."""
+    left = as_left_by(verified(), verified(signed_roster(members, version=version)))
+    return tuple(entry.site for entry in left.entries)
 
 
-def test_the_same_roster_and_one_issued_anew_for_the_same_members_are_allowed() -> None:
-    require_newer_only_removes(verified(), verified())
+def test_a_removed_member_is_gone_from_a_run_and_named_as_removed() -> None:
+    left = as_left_by(verified(), verified(signed_roster(without("birch"), version=4)))
+    assert left.sites == tuple(site for site in verified().sites if site != "birch")
+    assert left.removed == {"birch"}
+    assert (left.version, left.sha256) == (verified().version, verified().sha256)
+    assert left.num_sites_named == verified().num_sites_named
+    assert as_left_by(left, verified(signed_roster(version=5))).entries == left.entries
+
+
+def test_the_same_roster_and_one_issued_anew_for_the_same_members_leave_all() -> None:
+    assert as_left_by(verified(), verified()) == verified()
     again = [certificate_of(member.site, not_after_seconds=END - 1) for member in MEMBERS]
-    require_newer_only_removes(verified(), verified(signed_roster(again, version=4)))
+    assert as_left_by(verified(), verified(signed_roster(again, version=4))) == verified()
 
 
-def test_a_newer_roster_may_not_add_a_site() -> None:
+def test_nobody_comes_to_a_run_by_a_newer_roster() -> None:
     more = (*MEMBERS, certificate_of("dogwood"))
-    assert refusal_of(verified(signed_roster(more, version=4))) == "ROSTER_ADDS"
+    assert sites_left_by(more) == sites_left_by(MEMBERS)
 
 
 @pytest.mark.parametrize(
     "changes",
     [{"key": key_of("new").verifying_key}, {"organisation": "another house"}],
 )
-def test_a_newer_roster_may_not_change_a_member(changes: dict[str, Any]) -> None:
-    members = (*without("birch"), certificate_of("birch", **changes))
-    assert refusal_of(verified(signed_roster(members, version=4))) == "ROSTER_ADDS"
-    members = (*without("coordinator"), certificate_of("coordinator", **changes))
-    assert refusal_of(verified(signed_roster(members, version=4))) == "ROSTER_ADDS"
+def test_a_member_that_changed_is_somebody_else_and_gone(changes: dict[str, Any]) -> None:
+    for name in ("birch", "coordinator"):
+        assert name not in sites_left_by((*without(name), certificate_of(name, **changes)))
 
 
 def test_a_lower_version_is_refused_even_if_it_only_removes() -> None:

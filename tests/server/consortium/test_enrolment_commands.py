@@ -4,12 +4,17 @@ import json
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fedward_client.enrolment import command
+from fedward_common.consortium.tls_authority import pem_of_tls_authority
+from fedward_server.consortium.office_folder import Office
 
 PASSPHRASE = "five words nobody would guess"
 
@@ -121,6 +126,71 @@ def test_a_hospital_joins_by_two_commands_and_two_files(with_coordinator: Run) -
         ("north", "member"),
     ]
     assert told["invitations"] == []
+
+
+def test_a_hospital_joins_online_with_one_command_that_may_be_given_again(
+    with_coordinator: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = with_coordinator
+    lines: list[str] = []
+
+    def line_to_office(address: str, tls_authority_pem: str) -> Callable[[bytes], bytes]:
+        lines.append(f"{address} {tls_authority_pem}")
+        return lambda request: Office(Path("office")).answer(request, now_seconds=time.time())
+
+    monkeypatch.setattr(command, "office_line", line_to_office)
+    pem = pem_of_tls_authority(Path("co/authority.der").read_bytes()).decode()
+    Path("ca.pem").write_text(pem)
+    where = ("--address", "https://co.example:9443", "--tls-authority", "ca.pem")
+    named = ("--organisation", "North Hospital", "--out", "north.token")
+    office(run, "invite", "north", *named, *where, "--json").json()
+    join = ("fedward-site", "join", "--home", "north")
+    asked = run(*join, "--token-file", "north.token", "--no-wait", "--json")
+    assert (asked.json()["member"], asked.json()["sent"]) == (False, True)
+    assert "waits at the office" in run(*join, "--no-wait").err
+    words = ("--fingerprint", words_of(asked))
+    office(run, "approve", "north", *words, *SECRET, "--json").json()
+    assert run(*join, "--json").json()["member"] is True
+    assert set(lines) == {f"https://co.example:9443 {pem}"}
+    assert Path("north/consortium/coordinator-tls.pem").read_text() == pem
+    assert 'coordinator_address = "co.example:9443"' in Path("north/site.toml").read_text()
+
+
+def test_who_ends_the_waiting_is_told_how_to_go_on(
+    with_coordinator: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = with_coordinator
+
+    def interrupted(request: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "office_line", lambda *_: interrupted)
+    Path("ca.pem").write_bytes(pem_of_tls_authority(Path("co/authority.der").read_bytes()))
+    where = ("--address", "https://co.example:9443", "--tls-authority", "ca.pem")
+    named = ("--organisation", "North Hospital", "--out", "north.token")
+    office(run, "invite", "north", *named, *where, "--json").json()
+    ended = run("fedward-site", "join", "--home", "north", "--token-file", "north.token")
+    assert ended.code == 130
+    assert "join asks again" in ended.err
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ("--address", "https://co.example"),
+        ("--tls-authority", "co.pem"),
+        ("--address", "https://co.example", "--tls-authority", "passphrase"),
+    ],
+)
+def test_an_address_and_its_tls_authority_are_invited_with_together(
+    with_coordinator: Run, where: tuple[str, ...]
+) -> None:
+    Path("co.pem").write_bytes(pem_of_tls_authority(Path("co/authority.der").read_bytes()))
+    named = ("--organisation", "North Hospital", "--out", "north.token")
+    ended = office(with_coordinator, "invite", "north", *named, *where)
+    assert ended.code == 2
+    assert "hint: " in ended.err
+    assert not Path("north.token").exists()
 
 
 def test_the_token_is_shown_once_and_its_file_is_private(with_coordinator: Run) -> None:

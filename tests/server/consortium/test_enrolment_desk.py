@@ -17,7 +17,9 @@ from tests.server.consortium.office_cases import (
 )
 
 from fedward_common.consortium.enrolment_answer import Asked, is_waiting, verify_answer
+from fedward_common.consortium.enrolment_request import read_request
 from fedward_common.errors import UnverifiedMessageError
+from fedward_server.consortium import enrolment_desk
 from fedward_server.consortium.enrolment_desk import Answered, answer_enrolment
 from fedward_server.consortium.office_rules import admit, renew, revoke
 from fedward_server.consortium.office_state import OfficeState, apply
@@ -110,3 +112,15 @@ def test_a_stranger_learns_a_code_and_leaves_nothing(unverified: bytes) -> None:
     answered = asked(STATE, unverified)
     assert refusal_of(answered) in ("MALFORMED_MESSAGE", "REQUEST_PRIVATE_KEY")
     assert answered.state is STATE
+
+
+def test_a_renewal_in_other_bytes_is_not_kept_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ed25519 lets the holder of a key sign one body in many ways; the suffix stands for them.
+    monkeypatch.setattr(
+        enrolment_desk, "read_request", lambda content: read_request(content.rstrip(b"!"))
+    )
+    request = renewal_bytes(STATE, "alder")
+    state = asked(STATE, request).state
+    again = asked(state, request + b"!")
+    assert is_waiting(again.answer)
+    assert (again.event, again.state) == (None, state)

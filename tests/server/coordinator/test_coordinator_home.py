@@ -35,6 +35,9 @@ def test_settings_are_read_and_files_lie_below_the_home(home: CoordinatorHome) -
     assert (settings.host, settings.port, settings.loopback_port) == ("127.0.0.1", 9092, 0)
     assert home.file_of(settings.certificate_file) == home.folder / "tls" / "server.crt"
     assert home.file_of("/etc/tls.pem") == Path("/etc/tls.pem")
+    assert settings.office == ""
+    write(home, SETTINGS + 'office = "../office"\n')
+    assert home.file_of(home.settings().office) == home.folder / "../office"
 
 
 @pytest.mark.parametrize(

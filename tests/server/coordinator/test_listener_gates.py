@@ -42,7 +42,8 @@ def ask(
 ) -> tuple[int | str, bytes]:
     """Give status and body of the answer; of another kind of request what was sent first."""
     headers = [] if length is None else [(b"content-length", str(length).encode())]
-    scope = {"type": kind, "path": path, "method": method, "headers": headers}
+    client = ("192.0.2.7", 40_000)
+    scope = {"type": kind, "path": path, "method": method, "headers": headers, "client": client}
     chunks = list(body)
     sent: list[Event] = []
 
@@ -141,3 +142,16 @@ def test_a_refused_request_to_join_learns_a_code_and_no_more() -> None:
 def test_a_request_to_join_is_small_and_posted() -> None:
     assert enrol(reversed_bytes, body=[bytes(MAX_ENROLMENT_BYTES + 1)])[0] == 413
     assert enrol(reversed_bytes, body=[b""], method="GET")[0] == 405
+
+
+def test_who_asks_to_join_too_often_is_not_heard_and_its_body_not_read() -> None:
+    asked: list[str] = []
+
+    def never(address: str) -> bool:
+        asked.append(address)
+        return False
+
+    gate = PublicGate(flower, reversed_bytes, never)
+    assert ask(gate, "/v1/enrolment", body=[]) == (429, b"")
+    assert asked == ["192.0.2.7"]
+    assert ask(gate, "/v1/fleet/pull-messages")[0] == PASSED

@@ -1,0 +1,55 @@
+"""What the public listener answers at `/v1/enrolment`, without the authority's key.
+
+A member is told the present roster. A request to join, or for the next certificate, is laid into
+the office, where a person decides; who asks again is given what was decided. Without an office on
+this machine those come by file. A refusal is a code.
+"""
+
+from collections.abc import Callable
+
+from fedward_common.consortium.enrolment_answer import present_roster, refused
+from fedward_common.consortium.enrolment_request import read_request
+from fedward_common.consortium.roster_request import is_roster_request, verify_roster_request
+from fedward_common.errors import FedwardError
+from fedward_server.consortium.office_folder import Office
+from fedward_server.coordinator.coordinator_home import CoordinatorHome
+from fedward_server.coordinator.run_setup import roster_beside
+
+
+class EnrolmentAnswers:
+    """Answers bytes with bytes.
+
+    Args:
+        home: Of the coordinator.
+        office: On the same machine; None where requests come by file.
+        utc_seconds: Gives seconds since 1970.
+    """
+
+    def __init__(
+        self, home: CoordinatorHome, office: Office | None, utc_seconds: Callable[[], float]
+    ) -> None:
+        self._home = home
+        self._office = office
+        self._utc_seconds = utc_seconds
+
+    def __call__(self, unverified: bytes) -> bytes:
+        """Answer a request that came from anybody.
+
+        Raises:
+            CorruptFileError: The office's register is damaged.
+        """
+        try:
+            if is_roster_request(unverified):
+                return self._news_of_roster(unverified)
+            read_request(unverified)  # what nobody signed does not get as far as the office's lock
+        except FedwardError as error:
+            return refused(error.code)
+        if self._office is None:
+            return refused("OFFICE_BY_FILE")
+        return self._office.answer(unverified, now_seconds=self._utc_seconds())
+
+    def _news_of_roster(self, unverified: bytes) -> bytes:
+        signed = self._home.roster_file.read_bytes()
+        roster = roster_beside(self._home.key_file, signed, now_seconds=self._utc_seconds())
+        request = verify_roster_request(unverified, roster)
+        return present_roster(signed if roster.version > request.known_version else b"")
