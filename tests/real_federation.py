@@ -8,7 +8,6 @@ import queue
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from tests.tied_process import TIE, tied_command
 from tests.tiny_federation import SITES, TinyFederation, pictures_of, tiny_job, write_site
 
 from fedward_client.daemon.node_key import stated_node_key
@@ -69,6 +69,7 @@ def write_tls(folder: Path, now: datetime.datetime, *, days: float = DAYS_OF_CER
         signed = made.sign(keys[0], hashes.SHA256())
         (folder / name).write_bytes(signed.public_bytes(Encoding.PEM))
     private = keys[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "server.key").touch(mode=0o600)
     (folder / "server.key").write_bytes(private)
 
 
@@ -85,6 +86,7 @@ class Process:
         with log.open("ab") as errors:
             popen = subprocess.Popen(
                 list(command),
+                stdin=TIE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -115,6 +117,16 @@ class Process:
             if line["event"] == event and fields.items() <= line.items():
                 return line
 
+    def all_lines(self) -> list[Line]:
+        """Give everything that it said until now."""
+        while not self._came.empty():
+            line = self._came.get()
+            if line is None:
+                self._came.put(None)
+                break
+            self.lines.append(line)
+        return self.lines
+
     def kill(self) -> None:
         """SIGKILL the command itself; what it started has to notice."""
         self.popen.kill()
@@ -131,7 +143,9 @@ class Process:
 
 
 def ended(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        command, stdin=TIE, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def processes_of_session(session: int) -> list[int]:
@@ -158,6 +172,7 @@ class RealFederation:
     tiny: TinyFederation
     started: list[Process] = field(default_factory=list)
     port: int = 0
+    poll_seconds: float = 0.5
 
     @property
     def coordinator_home(self) -> CoordinatorHome:
@@ -180,7 +195,10 @@ class RealFederation:
         lines = settings.read_text().splitlines()
         kept = [line for line in lines if not line.startswith(("coordinator_", "poll_"))]
         shutil.copy(self.tls / "authority.pem", home / "consortium" / "coordinator-tls.pem")
-        kept += [f'coordinator_address = "127.0.0.1:{self.port}"', "poll_seconds = 0.5"]
+        kept += [
+            f'coordinator_address = "127.0.0.1:{self.port}"',
+            f"poll_seconds = {self.poll_seconds}",
+        ]
         settings.write_text("\n".join(kept) + "\n")
         return home
 
@@ -207,13 +225,12 @@ class RealFederation:
         return ended(self._site_command(site))
 
     def _coordinator_command(self) -> list[str]:
-        code = "from fedward_server.cli import main; main()"
         home = str(self.coordinator_home.folder)
-        return [sys.executable, "-c", code, "coordinator", "start", "--home", home]
+        return tied_command("fedward_server.cli", "coordinator", "start", "--home", home)
 
     def _site_command(self, site: str) -> list[str]:
-        code = "from fedward_client.cli import main; main()"
-        return [sys.executable, "-c", code, "start", "--home", str(self.tiny.homes[SiteId(site)])]
+        home = str(self.tiny.homes[SiteId(site)])
+        return tied_command("fedward_client.cli", "start", "--home", home)
 
     def ask_before_jobs(self, site: str) -> Path:
         """Make a site's home one of a hospital, where each job waits for a person."""
@@ -229,9 +246,8 @@ class RealFederation:
 
     def site_tells(self, site: str, *words: str) -> Any:
         """Run a command of a site and give the JSON that it prints."""
-        code = "from fedward_client.cli import main; main()"
         home = str(self.tiny.homes[SiteId(site)])
-        run = ended([sys.executable, "-c", code, *words, "--json", "--home", home])
+        run = ended(tied_command("fedward_client.cli", *words, "--json", "--home", home))
         assert run.returncode == 0, run.stderr
         return json.loads(run.stdout)
 

@@ -8,6 +8,12 @@ import os
 
 LOOPBACK = "127.0.0.1"
 
+# Each part of a message is several times in the memory of whoever serves it, for each that fetches.
+_SMALL_PARTS = {
+    "FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE": str(2 << 20),
+    "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PULLS": "1",
+    "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PUSHES": "1",
+}
 _OTHER_SERVERS = ("FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
 
 
@@ -20,6 +26,7 @@ def flower_environment(home: str) -> dict[str, str]:
     spared = [name for name in os.environ.get("NO_PROXY", "").split(",") if name]
     return {
         **dict.fromkeys(_OTHER_SERVERS, "0"),
+        **_SMALL_PARTS,
         "FLWR_HOME": home,
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",

@@ -6,11 +6,12 @@ error 401 they interrupt the process they run in.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import httpx
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
 from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -28,6 +29,46 @@ CALL_FAILED = (httpx.HTTPError, ValueError)
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 _RETRY_SECONDS = 0.5
 _MAX_TRIES = 40
+
+_FIRST_LOOK_SECONDS = 0.05
+_LONGEST_LOOK_SECONDS = 1.0
+_PULL_SECONDS = 7200.0  # Flower's own bound, which its number of tries no longer keeps
+
+
+def look_sooner() -> None:
+    """Look for an array that is still being stored after 0.05 s at first, where Flower takes 1 s.
+
+    A message is there before its arrays are, so almost every one is asked for too early.
+    """
+    sooner = {
+        "initial_backoff": _FIRST_LOOK_SECONDS,
+        "backoff_cap": _LONGEST_LOOK_SECONDS,
+        "max_tries_per_object": None,
+        "max_time": _PULL_SECONDS,
+    }
+    for pull in (
+        inflatable_utils.pull_objects,
+        inflatable_utils.pull_and_inflate_object_from_tree,
+    ):
+        pull.__kwdefaults__ = {**(pull.__kwdefaults__ or {}), **sooner}
+
+
+def push_in_turn(
+    object_contents: Iterable[tuple[str, bytes]],
+    push_object_fn: Callable[[str, bytes], None],
+    **_limits: int,
+) -> None:
+    """Push a message's parts one after the other, each made when it is its turn.
+
+    Flower makes all of them before the first is pushed, which is the whole vector once more.
+    """
+    for object_id, content in object_contents:
+        push_object_fn(object_id, content)
+
+
+def hold_less() -> None:
+    """Let this process push as `push_in_turn` does."""
+    vars(inflatable_utils)["push_object_contents_from_iterable"] = push_in_turn
 
 
 def runtime_client(port: int, token: str, component: str) -> RuntimeHttpClient:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tied_process import TIE, tied_command
 from tests.tiny_federation import SITES, Picture, pictures_of, tiny_job, write_site
 
 from fedward_common.job.job_file import Job, table_of_job
@@ -117,9 +118,10 @@ def fedward(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
 
 def start_fedward(arguments: Sequence[str]) -> "subprocess.Popen[str]":
-    """Start the command as a process, in a group of its own."""
+    """Start the command as a process, in a group of its own; it ends with this one."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from fedward_server.cli import main; main()", *arguments],
+        tied_command("fedward_server.cli", *arguments),
+        stdin=TIE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -140,9 +140,11 @@ def test_the_public_listener_speaks_tls_1_3_and_carries_what_sites_need(
             "/v1/control/list-nodes",
             "/v1/runtime/acquire-task",
             "/docs",
-            "/v1/enrolment",
         ):
             assert public.post(path).status_code == 404
+        strangers = public.post("/v1/enrolment", content=b"who is there?")
+        assert b"MALFORMED_MESSAGE" in strangers.content
+        assert public.post("/v1/enrolment", content=bytes(1 << 17)).status_code == 413
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with httpx.Client(verify=context) as old, pytest.raises(httpx.ConnectError):
         old.get(f"https://127.0.0.1:{real.port}/health")

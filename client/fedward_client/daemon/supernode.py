@@ -1,24 +1,43 @@
 """Flower's SuperNode, started as this site wants it: `python -m fedward_client.daemon.supernode`.
 
-It is Flower's own command with two changes: it asks for work as often as the site's settings say,
-where Flower waits 3 seconds each time, and it ends with the daemon that started it. What it says
-about itself that matters is told as lines of JSON on stdout.
+It is Flower's own command with these changes. It asks for work soon after there was some and later
+where there is none, as seldom as the site's settings say at most; Flower waits 3 seconds each time.
+It outlives its coordinator's end and errors: Flower takes a connection that breaks within TLS, or
+an error of the server, for a reason to end, and the same node that comes back is refused for a
+minute. It ends with the daemon that started it. What it says about itself that matters is told as
+lines of JSON on stdout.
 """
 
 import logging
 import re
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-from flwr.supernode import start_client_internal
+import httpx
+from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, pull_objects
+from flwr.supercore.retry import RetryInvoker, exponential, make_simple_http_retry_invoker
+from flwr.supercore.run import RunNotRunningException
+from flwr.supernode import fleet_http_connection, start_client_internal
 from flwr.supernode.cli.flower_supernode import flower_supernode
 
 from fedward_client.daemon.end_with_parent import end_with_parent
+from fedward_client.daemon.present_work import AskedNote
 from fedward_common.event_lines import EventLines, Tell
+from fedward_common.flower_runtime import look_sooner
+from fedward_common.poll_pace import PollPace
 
 CONNECTED = "node.connected"
 REFUSED = "node.refused"
+
+_NOTHING_CAME_SECONDS = 3  # what Flower sleeps where the coordinator had no message
+_LEAST_POLL_SECONDS = 0.2
+_LOCAL_POLL_SECONDS = (0.05, 0.5)
+_MOST_RETRY_SECONDS = 5
 
 _CONNECTED_MESSAGE = "SuperNode ID: %s"
 _EXIT = re.compile(r"Exit Code: (\d+)\n")
@@ -31,23 +50,115 @@ _CODES_OF_EXITS = {302: "NODE_KEY_UNUSABLE", 305: "NODE_REFUSED"}
 
 
 def main() -> None:
-    """Run until told to end: `supernode POLL_SECONDS OPTION...`."""
+    """Run until told to end: `supernode POLL_SECONDS RUN_FOLDER OPTION...`."""
     end_with_parent()
-    poll_seconds, *options = sys.argv[1:]
+    poll_seconds, run_folder, *options = sys.argv[1:]
     poll_every(float(poll_seconds))
+    note_answers(AskedNote(Path(run_folder)))
+    look_sooner()
+    hold_on()
+    give_up_whole_messages()
     logging.getLogger("flwr").addHandler(NodeTeller(EventLines("fedward-node", sys.stdout)))
     sys.argv = ["flower-supernode", *options]
     flower_supernode()
 
 
-def poll_every(seconds: float) -> None:
-    """Let the node wait no longer than this between two questions."""
+def poll_every(
+    seconds: float,
+    now_seconds: Callable[[], float] = time.monotonic,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Let the node wait as its work asks for, and no longer than this between two questions.
+
+    Args:
+        seconds: Between two questions to the coordinator, where none had work.
+        now_seconds: Gives monotonic seconds.
+        wait: Lets some seconds pass.
+    """
+    link = PollPace(_LEAST_POLL_SECONDS, seconds, now_seconds)
+    local = PollPace(*_LOCAL_POLL_SECONDS, now_seconds)
 
     def sleep(wanted_seconds: float) -> None:
-        time.sleep(min(wanted_seconds, seconds))
+        if wanted_seconds >= _NOTHING_CAME_SECONDS:
+            wait(link.wait_seconds())
+            local.came()
+        else:  # a message is here, and its answer is waited for
+            link.came()
+            wait(local.wait_seconds())
 
     # The module uses nothing of `time` but `sleep`; a test holds Flower to that.
     vars(start_client_internal)["time"] = SimpleNamespace(sleep=sleep)
+
+
+def note_answers(note: Callable[[], None]) -> None:
+    """Call `note` whenever the coordinator answered whether it has work, with work or without."""
+    inside = vars(start_client_internal)
+    pull: Callable[..., int | None] = inside["_pull_and_store_message"]
+
+    def noting(*, receive: Callable[[], object], **others: object) -> int | None:
+        def received() -> object:
+            came = receive()
+            note()
+            return came
+
+        return pull(receive=received, **others)
+
+    inside["_pull_and_store_message"] = noting
+
+
+def hold_on() -> None:
+    """Let the node go on where the coordinator was killed, or answers with an error of its own."""
+    vars(fleet_http_connection).update(
+        make_simple_http_retry_invoker=_patient_invoker, HeartbeatSender=SteadyHeartbeat
+    )
+
+
+def give_up_whole_messages() -> None:
+    """Let the node forget a message whose run ended while its parts were fetched.
+
+    Flower leaves it half stored, and the task loop then waits for hours for what never comes: the
+    site would answer nothing more after its coordinator was killed at such a moment.
+    """
+
+    def pull(*arguments: Any, **options: Any) -> dict[str, bytes]:
+        try:
+            return pull_objects(*arguments, **options)
+        except RunNotRunningException as error:
+            raise ObjectPullError("of a message", "its run is over") from error
+
+    vars(start_client_internal)["pull_objects"] = pull
+
+
+class SteadyHeartbeat(HeartbeatSender):
+    """A heartbeat that an error of the server does not stop for good."""
+
+    def __init__(self, heartbeat_fn: Callable[[], bool]) -> None:
+        def beat() -> bool:
+            try:
+                return heartbeat_fn()
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                    raise
+                return False
+
+        super().__init__(beat)
+
+
+def _patient_invoker() -> RetryInvoker:
+    """Give Flower's way of trying again, which gives up on refusals alone, and waits less long."""
+    invoker = make_simple_http_retry_invoker()
+    gives_up = invoker.should_giveup or (lambda _error: False)
+    invoker.should_giveup = lambda error: not is_passing(error) and gives_up(error)
+    invoker.wait_gen_factory = lambda: exponential(max_delay=_MOST_RETRY_SECONDS)
+    return invoker
+
+
+def is_passing(error: Exception) -> bool:
+    """Say whether an error is one of a coordinator that ended, or has a fault of its own."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
+    # A process that is killed while TLS is set up or written to: "EOF occurred in violation".
+    return isinstance(error, httpx.TransportError) and "EOF occurred" in str(error)
 
 
 class NodeTeller(logging.Handler):

@@ -14,18 +14,36 @@ from pathlib import Path
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode, SubStatus
 from flwr.supercore.constant import TaskType
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 from fedward_client.daemon.end_with_parent import end_with_parent
+from fedward_client.daemon.present_work import at_work
+from fedward_client.jobs.limits_policy import limit_this_process
+from fedward_client.jobs.order_socket import run_folder
+from fedward_client.site_home import SiteHome
+from fedward_client.site_policy import read_policy
+from fedward_common.coded_output import say_codes_only
+from fedward_common.errors import FedwardError
 from fedward_common.event_lines import EventLines, Tell
-from fedward_common.flower_runtime import CALL_FAILED, TaskQueue, heartbeats, runtime_client
+from fedward_common.flower_runtime import (
+    CALL_FAILED,
+    TaskQueue,
+    heartbeats,
+    hold_less,
+    look_sooner,
+    runtime_client,
+)
+from fedward_common.poll_pace import PollPace
 
 READY = "tasks.ready"
+ANSWERED = "message.answered"
 
 _COMPONENT = "flwr-clientapp"
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = (0.05, 1.0)
 _APP_FAILED = "CLIENT_APP_RAISED"
+_LOST = "MESSAGE_LOST"
 
 ClientApp = Callable[[Message, Context], Message]
 
@@ -39,13 +57,25 @@ class TaskLoop:
         home: Of the site.
         app: Answers a message.
         tell: Writes lines of the log.
+        now_seconds: Gives monotonic seconds.
     """
 
-    def __init__(self, port: int, secret: bytes, home: Path, app: ClientApp, tell: Tell) -> None:
+    def __init__(
+        self,
+        port: int,
+        secret: bytes,
+        home: Path,
+        app: ClientApp,
+        tell: Tell,
+        now_seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._port = port
         self._home = home
+        self._run_folder = run_folder(SiteHome(home))
         self._app = app
         self._tell = tell
+        self._now_seconds = now_seconds
+        self._pace = PollPace(*_POLL_SECONDS, now_seconds)
         self._queue = TaskQueue(port, secret, TaskType.CLIENT_APP, _COMPONENT)
         self._is_ready = False
 
@@ -62,8 +92,10 @@ class TaskLoop:
                 if self._is_ready:  # before, the node is only starting
                     self._tell("tasks.unreachable", code=type(error).__name__)
                 took_one, self._is_ready = False, False
-            if not took_one:
-                wait(_POLL_SECONDS)
+            if took_one:
+                self._pace.came()
+            else:
+                wait(self._pace.wait_seconds())
 
     def do_next(self) -> bool:
         """Answer the message that waits; say whether there was one."""
@@ -82,7 +114,14 @@ class TaskLoop:
         return True
 
     def _answer(self, client: RuntimeHttpClient) -> None:
-        message, given, _run, _bundle = pull_task_input(client)
+        began = self._now_seconds()
+        try:
+            message, given, _run, _bundle = pull_task_input(client)
+        except (ObjectPullError, RuntimeError) as error:
+            # The node gave the message up meanwhile, as where the coordinator's run is over.
+            self._tell("message.lost", code=type(error).__name__)
+            push_task_output(client, None, SubStatus.FAILED, _LOST)
+            return
         context = Context(
             run_id=given.run_id,
             node_id=given.node_id,
@@ -90,26 +129,49 @@ class TaskLoop:
             state=RecordDict(),
             run_config={},
         )
-        code = ""
-        try:
-            reply = self._app(message, context)
-        except Exception as error:  # an exception's text may quote a patient's data
-            self._tell("message.failed", code=_APP_FAILED, kind=type(error).__name__)
-            code = _APP_FAILED
-            failure = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=code)
-            reply = Message(failure, reply_to=message)
+        fetched = self._now_seconds()
+        reply, code = self._reply_to(message, context)
+        answered = self._now_seconds()
         push_message(client, reply, context)
         status = SubStatus.FAILED if code else SubStatus.COMPLETED
         push_task_output(client, None, status, code)
+        self._tell(
+            ANSWERED,
+            type=message.metadata.message_type[:60],
+            round=message.metadata.group_id[:20],
+            code=code,
+            fetch_seconds=round(fetched - began, 3),
+            answer_seconds=round(answered - fetched, 3),
+            hand_over_seconds=round(self._now_seconds() - answered, 3),
+        )
+
+    def _reply_to(self, message: Message, context: Context) -> tuple[Message, str]:
+        """Give the app's answer, and the code of what went wrong or nothing."""
+        kind = message.metadata.message_type
+        try:
+            with at_work(self._run_folder, kind, time.time()):
+                return self._app(message, context), ""
+        except Exception as error:  # an exception's text may quote a patient's data
+            self._tell("message.failed", code=_APP_FAILED, kind=type(error).__name__)
+        failure = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=_APP_FAILED)
+        return Message(failure, reply_to=message), _APP_FAILED
 
 
 def main() -> None:
     """Serve until told to end: `task_loop PORT SECRET_FILE HOME`."""
     end_with_parent()
     port, secret_file, home = sys.argv[1:]
+    tell = EventLines("fedward-tasks", sys.stdout)
+    say_codes_only(tell, "flwr")
+    try:
+        limit_this_process(read_policy(SiteHome(Path(home))).limits)
+    except FedwardError as error:
+        tell("tasks.refused", code=error.code)
+        sys.exit(error.exit_code)
     from fedward_client.daemon.app import app
 
-    tell = EventLines("fedward-tasks", sys.stdout)
+    look_sooner()
+    hold_less()
     secret = Path(secret_file).read_bytes()
     TaskLoop(int(port), secret, Path(home), app, tell).serve(time.sleep)
 

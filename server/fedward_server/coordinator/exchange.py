@@ -29,13 +29,16 @@ from fedward_common.wire.envelope import (
 from fedward_common.wire.flower_records import envelope_of, records_of
 from fedward_common.wire.header import Header
 from fedward_common.wire.sealed_answers import SealedFor, open_arrays
+from fedward_server.coordinator.acceptance import NOT_ANSWERED, EarlyStart
 
 LATE = "LATE"
 NODE_UNAVAILABLE = "NODE_UNAVAILABLE"
+NOT_IN_ROSTER = "NOT_IN_ROSTER"
 UNEXPECTED_ANSWER = "UNEXPECTED_ANSWER"
 
 # With these a site says that a person there has not decided yet, or will let it work again.
-_NOT_YET = frozenset({"WAITING_FOR_APPROVAL", "ROSTER_NOT_ACCEPTED", "SITE_PAUSED"})
+_DECIDING = frozenset({"WAITING_FOR_APPROVAL", "ROSTER_NOT_ACCEPTED"})
+_NOT_YET = _DECIDING | {"SITE_PAUSED"}
 
 _POLL_SECONDS = 0.2
 _ASK_AGAIN_SECONDS = 5.0
@@ -82,12 +85,15 @@ class _Sent:
 class _Search:
     """Who was asked for and who answered, until all have or the deadline is over."""
 
+    begun: float
     ends: float
     asked: set[int] = field(default_factory=set)
     waiting: dict[int, _Sent] = field(default_factory=dict)
     found: dict[SiteId, Answer | Failure] = field(default_factory=dict)
     not_yet: dict[SiteId, Failure] = field(default_factory=dict)
     ask_again_at: dict[int, float] = field(default_factory=dict)
+    undecided: dict[int, float] = field(default_factory=dict)
+    told: dict[SiteId, str] = field(default_factory=dict)
 
 
 class Exchange:
@@ -96,7 +102,8 @@ class Exchange:
     Args:
         grid: Where messages go; polled without waiting where it waits by itself.
         key: The coordinator's signing key.
-        roster: Each site's public key; who is not in it cannot answer.
+        roster: Each site's public key; who is not in it cannot answer. It may shrink: who is gone
+            from it is asked nothing more, and is not waited for.
         clock: Deadlines are counted on it.
         answer_key: Opens the vectors of answers; None where they come as they are.
     """
@@ -117,16 +124,36 @@ class Exchange:
         self._nodes: dict[SiteId, int] = {}
         self._poll_seconds = float(getattr(grid, "poll_seconds", _POLL_SECONDS))
 
-    def find_sites(self, question: Question, deadline_seconds: float) -> list[Answer | Failure]:
+    def find_sites(
+        self, question: Question, deadline_seconds: float, early: EarlyStart | None = None
+    ) -> list[Answer | Failure]:
         """Ask every node, and learn from the signed answers which site sits where.
 
         Nodes connect one after the other, and again after a restart: whoever comes is asked as it
         comes, until every site of the roster has answered or the deadline is over. A site where a
         person has yet to decide is asked again. A site that no node answered for by then is
         `NODE_UNAVAILABLE`.
+
+        Args:
+            question: To each.
+            deadline_seconds: Nobody is waited for longer.
+            early: When only those are waited for that are at work, or where a person has the
+                question in hand; None for never.
         """
+        now = self._clock.now_seconds()
+        search = _Search(now, now + deadline_seconds)
+        try:
+            self._search(search, question, early)
+        finally:
+            if search.told and early is not None:
+                early.waits({})
+        for site in self._roster:
+            unanswered = search.not_yet.get(site, Failure(site, NODE_UNAVAILABLE))
+            search.found.setdefault(site, unanswered)
+        return [search.found[site] for site in sorted(search.found)]
+
+    def _search(self, search: _Search, question: Question, early: EarlyStart | None) -> None:
         encoded = messages.encode_message(question.message)
-        search = _Search(self._clock.now_seconds() + deadline_seconds)
         while True:
             self._forget_those_to_ask_again(search)
             for node in sorted(set(self._grid.get_node_ids()) - search.asked):
@@ -139,14 +166,37 @@ class Exchange:
                     self._take(outcome, node, search)
             if self._is_found(search.found, search.waiting):
                 break
-            if self._clock.now_seconds() >= search.ends:
+            if self._clock.now_seconds() >= search.ends or self._may_begin(search, early):
                 break
             if self._poll_seconds:
                 self._clock.sleep(self._poll_seconds)
-        for site in self._roster:
-            unanswered = search.not_yet.get(site, Failure(site, NODE_UNAVAILABLE))
-            search.found.setdefault(site, unanswered)
-        return [search.found[site] for site in sorted(search.found)]
+
+    def _may_begin(self, search: _Search, early: EarlyStart | None) -> bool:
+        """Tell who is waited for, and say whether the run may begin without them."""
+        if early is None:
+            return False
+        waited_for = {
+            site: search.not_yet[site].code if site in search.not_yet else NOT_ANSWERED
+            for site in self._roster
+            if site not in search.found
+        }
+        if waited_for != search.told:
+            search.told = waited_for
+            early.waits(waited_for)
+        now = self._clock.now_seconds()
+        if now < search.begun + early.after_seconds or self._is_at_work(search, now):
+            return False
+        if _DECIDING.intersection(waited_for.values()):
+            return False
+        found = search.found.items()
+        return early.is_enough([site for site, came in found if isinstance(came, Answer)])
+
+    def _is_at_work(self, search: _Search, now: float) -> bool:
+        """Whether a site was asked that does more than to say that it has not decided."""
+        return any(
+            now >= search.undecided.get(node, -_ASK_AGAIN_SECONDS) + 2 * _ASK_AGAIN_SECONDS
+            for node in search.waiting
+        )
 
     def _forget_those_to_ask_again(self, search: _Search) -> None:
         now = self._clock.now_seconds()
@@ -162,7 +212,8 @@ class Exchange:
         is_known = outcome.site in search.found or not self._poll_seconds
         if isinstance(outcome, Failure) and outcome.code in _NOT_YET and not is_known:
             search.not_yet[outcome.site] = outcome
-            search.ask_again_at[node] = self._clock.now_seconds() + _ASK_AGAIN_SECONDS
+            search.undecided[node] = self._clock.now_seconds()
+            search.ask_again_at[node] = search.undecided[node] + _ASK_AGAIN_SECONDS
             return
         if outcome.site in search.found:
             outcome = Failure(outcome.site, "SITE_ANSWERED_TWICE")
@@ -189,7 +240,7 @@ class Exchange:
         sent = {}
         last: Question | None = None
         for site, question in questions.items():
-            if site not in self._nodes:
+            if site not in self._nodes or site not in self._roster:
                 continue
             if question is not last:
                 encoded, last = messages.encode_message(question.message), question
@@ -197,7 +248,7 @@ class Exchange:
         ends = self._clock.now_seconds() + deadline_seconds
         for site, question in questions.items():
             if site not in sent:  # no node answered for it when the run went on
-                yield Failure(site, NODE_UNAVAILABLE)
+                yield Failure(site, NODE_UNAVAILABLE if site in self._roster else NOT_IN_ROSTER)
                 continue
             outcome = self._await(sent[site], question, ends, site)
             yield Failure(site, LATE) if outcome is None else outcome
@@ -240,6 +291,8 @@ class Exchange:
         self, sent: _Sent, question: Question, site: SiteId | None
     ) -> Answer | Failure | None:
         """Give what came for a message; None where nothing has."""
+        if site is not None and site not in self._roster:
+            return Failure(site, NOT_IN_ROSTER)
         if not sent.message_id:  # the link no longer knows the node
             return Failure(site or SiteId(""), NODE_UNAVAILABLE)
         replies = list(self._grid.pull_messages([sent.message_id]))
@@ -268,9 +321,10 @@ class Exchange:
         site: SiteId | None,
     ) -> Answer | Failure:
         def key_of(header: Header) -> VerifyingKey:
-            if header.sender not in self._roster or site not in (None, header.sender):
+            key = self._roster.get(SiteId(header.sender))
+            if key is None or site not in (None, header.sender):
                 raise UnverifiedMessageError("the answer is not from the site that was asked")
-            return self._roster[SiteId(header.sender)]
+            return key
 
         header = verify_envelope(envelope, arrays, key_of)
         claimed = SiteId(header.sender)

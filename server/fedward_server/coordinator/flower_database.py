@@ -2,20 +2,34 @@
 
 Nothing in it is worth more than a restart. Runs go on from their own journals, and sites from their
 own homes. So a damaged one is never mended or replaced in silence, and a missing one is made anew.
+
+A coordinator that was killed leaves nodes in it as connected, and Flower lets no node connect that
+is. One that lives says so every 25 seconds at most; whoever does not is let in again after those,
+where Flower takes up to a minute.
 """
 
 import contextlib
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import CorruptFileError
 
 _SMALLEST_BYTES = 512  # the least page size of SQLite
+_BELIEVED_SECONDS = 25.0
+# The second is what a node's state is called in Flower's table of nodes.
+_EXPECT_SIGNS_OF_LIFE = "UPDATE node SET online_until = min(online_until, ?) WHERE status = ?"
+_ONLINE = "online"
 
 
-def is_rebuilt(database: Path) -> bool:
+def is_rebuilt(database: Path, utc_seconds: Callable[[], float] = time.time) -> bool:
     """Prepare the start, and say whether a database that was here before is gone.
+
+    Args:
+        database: Of Flower.
+        utc_seconds: Gives seconds since 1970.
 
     Raises:
         CorruptFileError: It is damaged.
@@ -23,6 +37,7 @@ def is_rebuilt(database: Path) -> bool:
     begun = database.with_name("begun")
     if database.exists():
         _require_sound(database)
+        _expect_signs_of_life(database, utc_seconds())
         is_gone = False
     else:
         is_gone = begun.exists()
@@ -31,6 +46,15 @@ def is_rebuilt(database: Path) -> bool:
     if not begun.exists():
         write_atomically(begun, b"")
     return is_gone
+
+
+def _expect_signs_of_life(database: Path, now_seconds: float) -> None:
+    """Believe no node for long to be connected still."""
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'node'")
+        if tables.fetchone():  # a start that was cut short made none
+            until = now_seconds + _BELIEVED_SECONDS
+            connection.execute(_EXPECT_SIGNS_OF_LIFE, (until, _ONLINE))
 
 
 def _require_sound(database: Path) -> None:

@@ -22,18 +22,30 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
+from fedward_common.clock import Clock, SystemClock
 from fedward_common.errors import FedwardError, StoppedError
 from fedward_common.event_lines import Tell
 from fedward_common.flower_environment import LOOPBACK
-from fedward_common.flower_runtime import CALL_FAILED, TaskQueue, heartbeats, runtime_client
+from fedward_common.flower_runtime import (
+    CALL_FAILED,
+    TaskQueue,
+    heartbeats,
+    hold_less,
+    look_sooner,
+    runtime_client,
+)
+from fedward_common.poll_pace import PollPace
+from fedward_server.coordinator.exchange_times import ExchangeTimes
 from fedward_server.coordinator.flower_control import RUN_KEY
 from fedward_server.coordinator.observer import observed_by
 from fedward_server.coordinator.run_events import RunEvents
 from fedward_server.coordinator.run_stop import is_stopped
 from fedward_server.coordinator.superlink import LoopbackAccess
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 
+_MOST_POLL_SECONDS = 2.0  # for answers, where none comes for long
+_TASK_POLL_SECONDS = (0.2, 1.0)
 _COMPONENT = "flwr-serverapp"
 
 
@@ -81,24 +93,50 @@ class StoppableGrid(HttpGrid):
         client: Connected for one task.
         port: Of the SuperLink on this machine.
         stop: Asked whenever somebody waits for nodes or answers.
+        times: Told what is sent and received.
+        clock: Counts waits.
     """
 
     poll_seconds = POLL_SECONDS
 
-    def __init__(self, client: RuntimeHttpClient, port: int, stop: Stop) -> None:
+    def __init__(
+        self, client: RuntimeHttpClient, port: int, stop: Stop, times: ExchangeTimes, clock: Clock
+    ) -> None:
         super().__init__(f"{LOOPBACK}:{port}", insecure=True, token="unused")  # noqa: S106
         self._client = client
         self._stop = stop
+        self._times = times
+        self._clock = clock
+        self._pace = PollPace(POLL_SECONDS, _MOST_POLL_SECONDS, clock.now_seconds)
+        self._asked_in_vain: list[str] = []
 
     def get_node_ids(self) -> Iterable[int]:
         """Give the nodes that are connected."""
         self._stop.require_going_on()
         return super().get_node_ids()
 
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Hand messages over."""
+        began, given = self._clock.now_seconds(), list(messages)
+        message_ids = super().push_messages(given)
+        self._pace.came()
+        for message in given:
+            self._times.sent(message.metadata.message_type, message.metadata.group_id, began)
+        return message_ids
+
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Give the answers that are there."""
+        """Give the answers that are there; who asks in vain again and again is made to wait."""
         self._stop.require_going_on()
-        return super().pull_messages(message_ids)
+        asked = list(message_ids)
+        if asked == self._asked_in_vain:
+            self._clock.sleep(max(0.0, self._pace.wait_seconds() - POLL_SECONDS))
+        began = self._clock.now_seconds()
+        replies = list(super().pull_messages(asked))
+        self._asked_in_vain = [] if replies else asked
+        for _ in replies:
+            self._pace.came()
+            self._times.received(began)
+        return replies
 
 
 class RunTasks:
@@ -110,6 +148,7 @@ class RunTasks:
         server_app: Runs a run over a Grid.
         tell: Writes lines of the log.
         stop: Ends the loop, and the run that is under way at its next step.
+        clock: Counts waits.
     """
 
     def __init__(
@@ -119,7 +158,10 @@ class RunTasks:
         server_app: Callable[[Grid, Context], None],
         tell: Tell,
         stop: threading.Event,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
+        self._pace = PollPace(*_TASK_POLL_SECONDS, self._clock.now_seconds)
         self._access = access
         self._place_of = place_of
         self._server_app = server_app
@@ -129,14 +171,18 @@ class RunTasks:
 
     def serve(self) -> None:
         """Take one task after another."""
+        look_sooner()
+        hold_less()
         while not self._stop.is_set():
             try:
                 took_one = self.do_next()
             except CALL_FAILED as error:
                 self._tell("tasks.unreachable", code=type(error).__name__)
                 took_one = False
-            if not took_one:
-                self._stop.wait(POLL_SECONDS)
+            if took_one:
+                self._pace.came()
+            else:
+                self._stop.wait(self._pace.wait_seconds())
         self._queue.close()
 
     def do_next(self) -> bool:
@@ -183,7 +229,8 @@ class RunTasks:
         place = self._place_of(name)
         stop = StopOfRun(self._stop, Path(place.folder))
         stop.require_going_on()
-        grid = StoppableGrid(client, self._access.port, stop)
+        times = ExchangeTimes(self._tell, name, self._clock.now_seconds)
+        grid = StoppableGrid(client, self._access.port, stop, times, self._clock)
         grid.set_run(run)
         context = Context(
             run_id=run.run_id,
@@ -192,5 +239,8 @@ class RunTasks:
             state=RecordDict(),
             run_config={"run-folder": place.folder, "key-file": place.key_file},
         )
-        with observed_by(RunEvents(self._tell, name)):
-            self._server_app(grid, context)
+        try:
+            with observed_by(RunEvents(self._tell, name)):
+                self._server_app(grid, context)
+        finally:
+            times.end()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from flwr.common.constant import ACCESS_TOKEN_KEY
+from flwr.supercore import sql_mixin
 from flwr.supercore.auth.typing import AccountInfo
 from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
 from flwr.superlink.config_loader import SuperLinkLifespanConfig
@@ -23,6 +24,11 @@ from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import ConfigurationError
 from fedward_common.flower_environment import LOOPBACK
 from fedward_server.coordinator.listener_gates import AsgiApp
+from fedward_server.coordinator.small_heap import keep_heap_small
+
+# Of each connection to the database, of which there are as many as threads. Flower gives each 64 MB
+# and maps 256 MB of the file, which together are many times a model.
+_PRAGMAS = {"cache_size": "-4000", "mmap_size": "0"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ def read_loopback_access(path: Path) -> LoopbackAccess:
 
 def superlink_app(database: Path, access: LoopbackAccess) -> AsgiApp:
     """Make Flower's application over a database, which is made where it is missing."""
+    _spare_memory()
     config = SuperLinkLifespanConfig(
         control_address="",
         health_server_address=None,
@@ -88,6 +95,13 @@ def superlink_app(database: Path, access: LoopbackAccess) -> AsgiApp:
         runtime_dependency_install=False,
     )
     return cast(AsgiApp, create_app(config, cast(Any, _StartsNothing)))
+
+
+def _spare_memory() -> None:
+    """Let this process and each connection to the database hold little."""
+    keep_heap_small()
+    inside = vars(sql_mixin)
+    inside["SQLITE_PRAGMAS"] = tuple((dict(inside["SQLITE_PRAGMAS"]) | _PRAGMAS).items())
 
 
 class _OneToken(NoOpControlAuthnPlugin):

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Context, Message, RecordDict
+from flwr.app.message import remove_content_from_message
 from flwr.supercore.constant import TaskType
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import (
@@ -20,12 +21,15 @@ from flwr.supercore.inflatable.inflatable_object import (
     no_object_id_recompute,
 )
 from flwr.supercore.object_store import ObjectStoreFactory
-from flwr.supercore.run import Run
+from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode import start_client_internal
 from flwr.supernode.main import create_app
 from flwr.supernode.nodestate import NodeStateFactory
 from tests.flower_in_memory import connect_clients
+from tests.tiny_federation import FakeClock
 
+from fedward_client.daemon.supernode import give_up_whole_messages
 from fedward_client.daemon.task_loop import TaskLoop
 
 SECRET = b"s" * 32
@@ -76,9 +80,7 @@ class Node:
         """Do what a SuperNode does with a message of the coordinator."""
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN, 1, 1
         message = Message(content or RecordDict(), NODE, "query.manifest", group_id="0")
-        run = Run.create_empty(RUN)
-        run.fab_hash, run.series_id = self.fab.hash_str, 5
-        run.override_config = {"site-home": "another hospital's", "run": "x"}
+        run = self.run()
         context = Context(RUN, NODE, {"site-home": "from the node"}, RecordDict(), {"evil": "1"})
         context.series_id = 5
         self.state.set_run_series_context(5, context)
@@ -94,6 +96,13 @@ class Node:
             for object_id, nested in get_all_nested_objects(message).items():
                 store.put(object_id, nested.deflate())
         return message
+
+    def run(self) -> Run:
+        """Give a run as the coordinator describes it."""
+        run = Run.create_empty(RUN)
+        run.fab_hash, run.series_id = self.fab.hash_str, 5
+        run.override_config = {"site-home": "another hospital's", "run": "x"}
+        return run
 
     def replies(self) -> list[Message]:
         return list(self.state.get_messages_legacy(is_reply=True))
@@ -133,7 +142,93 @@ def test_a_message_is_answered_by_the_installed_app(node: Callable[[App], Node])
     assert message.metadata.message_type == "query.manifest"
     weights = message.content.array_records["arrays"]["weights"]
     np.testing.assert_array_equal(weights.numpy(), np.arange(5))
-    assert [line["event"] for line in there.lines] == ["tasks.ready"]
+    assert [line["event"] for line in there.lines] == ["tasks.ready", "message.answered"]
+    told = there.lines[-1]
+    assert (told["type"], told["round"], told["code"]) == ("query.manifest", "0", "")
+    assert min(told[f"{what}_seconds"] for what in ("fetch", "answer", "hand_over")) >= 0
+
+
+def test_a_message_that_the_node_gave_up_is_told_and_the_loop_goes_on(
+    node: Callable[[App], Node],
+) -> None:
+    """As where the coordinator was killed while it was fetched (F1)."""
+    there = node(echo)
+    lost, kept = there.receive(), there.receive(RecordDict({"other": ArrayRecord({})}))
+    store = there.state.object_store
+    store.delete(lost.metadata.message_id)
+    there.state.delete_messages(message_ids=[lost.metadata.message_id])
+    loop = there.loop()
+    assert loop.do_next()
+    assert loop.do_next()
+    replies = [reply.metadata.reply_to_message_id for reply in there.replies()]
+    assert replies == [kept.metadata.message_id]
+    assert [line["event"] for line in there.lines if line.get("code")] == ["message.lost"]
+
+
+def test_a_message_whose_run_ends_while_it_is_fetched_keeps_the_loop_for_no_other(
+    node: Callable[[App], Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The coordinator is killed while a node fetches, and ends that run as it starts again (F1)."""
+    inside = vars(start_client_internal)
+    monkeypatch.setitem(inside, "pull_objects", inside["pull_objects"])
+    give_up_whole_messages()
+    there = node(echo)
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN, 1, 1
+    plain = there.run()
+    plain.override_config = {}
+    half = Message(RecordDict({"x": ArrayRecord({})}), NODE, "train.round", group_id="1")
+    with no_object_id_recompute():
+        half.metadata.__dict__["_message_id"] = half.object_id
+        tree = get_object_tree(half)
+        pulled = inside["_pull_and_store_message"](
+            state=there.state,
+            object_store=there.state.object_store,
+            node_config={},
+            receive=lambda: (remove_content_from_message(half), tree),
+            get_run=lambda run_id: plain,
+            get_fab=lambda fab_hash, run_id: there.fab,
+            pull_object=run_is_over,
+            confirm_message_received=lambda run_id, message_id: None,
+            trusted_entities=None,
+        )
+    assert pulled is None
+    assert [task.status.status for task in there.state.get_tasks()] == ["finished"]
+    kept = there.receive()
+    loop = there.loop()
+    loop.do_next()
+    loop.do_next()
+    replies = [reply.metadata.reply_to_message_id for reply in there.replies()]
+    assert replies == [kept.metadata.message_id]
+
+
+def run_is_over(run_id: int, object_id: str) -> bytes:
+    raise RunNotRunningException
+
+
+def test_an_idle_loop_asks_its_node_once_a_second(
+    node: Callable[[App], Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, waits = FakeClock(), list[float]()
+    there = node(echo)
+    loop = TaskLoop(1, SECRET, there.home, echo, there._tell, clock.now_seconds)
+    took = iter([False] * 60 + [True] + [False] * 2)
+
+    def do_next() -> bool:
+        try:
+            return next(took)
+        except StopIteration:
+            raise _EnoughError from None
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        clock.sleep(seconds)
+
+    monkeypatch.setattr(loop, "do_next", do_next)
+    with pytest.raises(_EnoughError):
+        loop.serve(wait)
+    assert waits[0] == pytest.approx(0.05)
+    assert waits[59] == pytest.approx(1.0)
+    assert waits[60] == pytest.approx(0.05)  # something came
 
 
 def _array(length: int) -> Any:

@@ -255,6 +255,38 @@ def test_a_site_that_was_never_found_fails_when_it_is_asked() -> None:
     assert [type(outcome) for outcome in outcomes] == [Answer, Failure, Answer]
 
 
+def test_a_site_that_was_removed_is_asked_nothing_more_and_not_waited_for() -> None:
+    clock = FakeClock()
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    grid = ScriptedGrid({})
+    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
+    exchange.find_sites(question(), DEADLINE_SECONDS)
+    grid.requests.clear()
+    del roster[SiteId("birch")]
+    outcomes = list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
+    assert outcomes[1] == Failure(SiteId("birch"), "NOT_IN_ROSTER")
+    assert [type(outcome) for outcome in outcomes] == [Answer, Failure, Answer]
+    assert "birch" not in {site for site, _ in grid.requests}
+    assert clock.now == 0
+
+
+def test_a_site_that_is_removed_while_it_is_asked_counts_no_longer() -> None:
+    clock = FakeClock()
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    grid = ScriptedGrid({})
+    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
+    exchange.find_sites(question(), DEADLINE_SECONDS)
+
+    def removes_birch(site: SiteId, request: Message) -> Message:
+        roster.pop(SiteId("birch"), None)
+        return reply_to(request, site)
+
+    grid.scripts = {"alder": removes_birch}
+    outcomes = list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
+    assert outcomes[1] == Failure(SiteId("birch"), "NOT_IN_ROSTER")
+    assert isinstance(outcomes[2], Answer)
+
+
 class ComingGrid(ScriptedGrid):
     """Nodes that connect, and go, by the clock.
 

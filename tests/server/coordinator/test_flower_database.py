@@ -1,12 +1,15 @@
 """Flower's database, damaged or gone (F4, F5)."""
 
 import sqlite3
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fedward_common.errors import CorruptFileError
 from fedward_server.coordinator.flower_database import is_rebuilt
+from fedward_server.coordinator.superlink import LoopbackAccess, superlink_app
 
 
 @pytest.fixture
@@ -38,6 +41,37 @@ def test_what_lay_beside_a_database_that_is_gone_goes_as_well(database: Path) ->
         path.write_bytes(b"of another database")
     assert is_rebuilt(database)
     assert not any(path.exists() for path in beside)
+
+
+def flowers_state(database: Path) -> Any:
+    app: Any = superlink_app(database, LoopbackAccess(1))
+    return app.state.linkstate_factory.state()
+
+
+def test_a_node_of_a_coordinator_that_was_killed_may_connect_again_within_25_seconds(
+    flower_database: Path,
+) -> None:
+    """Flower's own state, as its activation asks it (F1)."""
+    state = flowers_state(flower_database)
+    node = state.create_node("account", "name", b"key", 0)
+    assert state.activate_node(node, heartbeat_interval=30)
+    assert not state.activate_node(node, heartbeat_interval=30)  # so it would be for a minute
+    now = time.time()
+    assert not is_rebuilt(flower_database, lambda: now)
+    (told,) = state.get_node_info(node_ids=[node])
+    assert (told.status, told.online_until <= now + 25) == ("online", True)
+    assert not is_rebuilt(flower_database, lambda: now - 26)  # as if 26 seconds had gone
+    assert state.activate_node(node, heartbeat_interval=30)
+
+
+def test_a_node_that_lives_stays_connected_over_a_restart(flower_database: Path) -> None:
+    state = flowers_state(flower_database)
+    node = state.create_node("account", "name", b"key", 0)
+    state.activate_node(node, heartbeat_interval=30)
+    assert not is_rebuilt(flower_database)
+    assert state.acknowledge_node_heartbeat(node, 30)
+    (told,) = state.get_node_info(node_ids=[node])
+    assert told.online_until > time.time() + 50
 
 
 @pytest.mark.parametrize("damage", ["emptied", "cut", "garbage", "page"])

@@ -9,7 +9,9 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.proto.control_pb2 import ListRunsRequest
 from flwr.serverapp import Grid
+from flwr.superlink.grid import HttpGrid
 from tests.flower_in_memory import connect_clients
+from tests.tiny_federation import FakeClock
 
 from fedward_common.errors import ConfigurationError, FedwardError, QuorumError, StoppedError
 from fedward_server.coordinator.flower_control import FlowerControl
@@ -30,7 +32,8 @@ class Loop:
         self.lines: list[Line] = []
         self.stop = threading.Event()
         self.control = FlowerControl(ACCESS)
-        self.tasks = RunTasks(ACCESS, place_of, app, self._tell, self.stop)
+        self.clock = FakeClock()
+        self.tasks = RunTasks(ACCESS, place_of, app, self._tell, self.stop, self.clock)
 
     def _tell(self, event: str, **fields: Any) -> None:
         self.lines.append({"event": event} | fields)
@@ -139,6 +142,73 @@ def test_who_waits_for_an_answer_can_be_stopped() -> None:
     assert raised
     assert loop.events[-1] == "run.stopped"
     loop.tasks.serve()  # ends at once
+
+
+def test_an_answer_that_takes_long_is_asked_for_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replies: list[list[Message]] = []
+    monkeypatch.setattr(
+        HttpGrid, "pull_messages", lambda self, asked: replies.pop() if replies else []
+    )
+    num_asked = 0
+
+    def wait_of(grid: Grid, message_id: str) -> float:
+        before = loop.clock.now
+        list(grid.pull_messages([message_id]))
+        return loop.clock.now - before
+
+    def app(grid: Grid, context: Context) -> None:
+        nonlocal num_asked
+        while loop.clock.now < 600:  # as `Exchange` waits for one site
+            wait_of(grid, "x")
+            num_asked += 1
+            loop.clock.sleep(0.1)
+        assert wait_of(grid, "y") == 0  # another's answer is not kept waiting
+        assert [wait_of(grid, "x"), wait_of(grid, "x")] == pytest.approx([0, 1.9])
+        replies.append([Message(RecordDict(), 7, "query.share")])
+        wait_of(grid, "x")
+        assert (wait_of(grid, "x"), wait_of(grid, "x")) == (0, 0)  # one came: more may
+
+    loop = Loop(app)
+    loop.control.submit_run("first")
+    loop.tasks.do_next()
+    assert loop.events[-1] == "run.finished", loop.lines
+    assert num_asked < 400  # at every poll of 0.1 s it would be 6000
+
+
+def test_where_the_time_of_an_exchange_went_is_told_by_the_end_of_the_run() -> None:
+    def app(grid: Grid, context: Context) -> None:
+        list(grid.push_messages([Message(RecordDict(), 7, "query.share", group_id="3")]))
+
+    loop = Loop(app)
+    loop.control.submit_run("first")
+    loop.tasks.do_next()
+    (told,) = [line for line in loop.lines if line["event"] == "exchange.ended"]
+    assert (told["type"], told["round"], told["sent"], told["answered"]) == (
+        "query.share", "3", 1, 0,
+    )  # fmt: skip
+
+
+def test_an_idle_coordinator_looks_for_a_run_once_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = Loop(lambda grid, context: None)
+    waits: list[float] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0)
+            loop.clock.sleep(timeout or 0)
+            if len(waits) == 60:
+                self.set()
+            return self.is_set()
+
+    loop.tasks._stop = Stop()
+    monkeypatch.setattr(loop.tasks, "do_next", lambda: False)
+    loop.tasks.serve()
+    assert waits[0] == pytest.approx(0.2)
+    assert waits[-1] == pytest.approx(1.0)
 
 
 def in_folder(folder: Path) -> Callable[[str], RunPlace]:

@@ -6,6 +6,8 @@ import stat
 import tomllib
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +17,7 @@ from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse
 from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+from sqlalchemy import text
 from starlette.testclient import TestClient
 from tests.flower_in_memory import connect_clients
 
@@ -23,6 +26,7 @@ from fedward_common.flower_runtime import TaskQueue
 from fedward_server.coordinator import flower_control
 from fedward_server.coordinator.flower_control import FlowerControl
 from fedward_server.coordinator.listener_gates import AsgiApp, PublicGate
+from fedward_server.coordinator.small_heap import keep_heap_small
 from fedward_server.coordinator.superlink import (
     LoopbackAccess,
     read_loopback_access,
@@ -129,7 +133,7 @@ def test_no_order_is_taken_without_the_token(app: AsgiApp) -> None:
 
 def test_every_control_path_wants_the_token(app: AsgiApp) -> None:
     client = TestClient(app, raise_server_exceptions=False)
-    headers = {"content-type": "application/x-protobuf"}
+    headers = {"content-type": "application/protobuf"}
     login = {"get-login-details", "get-auth-tokens", "refresh-auth-tokens"}
     paths = [path for _, path in PROTOBUF_REQUEST_TYPES if path.startswith("/v1/control/")]
     asked = [path for path in paths if path.rsplit("/", 1)[1] not in login]
@@ -205,3 +209,34 @@ def test_without_a_coordinator_there_is_no_access(tmp_path: Path, content: str |
         file.write_text(content)
     with pytest.raises(ConfigurationError, match="no coordinator seems to run"):
         read_loopback_access(file)
+
+
+def test_a_connection_to_the_database_holds_four_megabytes_and_maps_nothing(app: Any) -> None:
+    """Flower's own are 64 MB and 256 MB, for each thread that serves."""
+    state = app.state.linkstate_factory.state()
+    with state.session() as session:
+        held = {
+            name: session.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("cache_size", "mmap_size", "journal_mode", "foreign_keys")
+        }
+    assert held == {"cache_size": -4000, "mmap_size": 0, "journal_mode": "wal", "foreign_keys": 1}
+
+
+def test_freed_memory_goes_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[tuple[int, int]] = []
+
+    def mallopt(option: int, value: int) -> int:
+        options.append((option, value))
+        return 1
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    keep_heap_small()
+    # malloc.h: M_MMAP_THRESHOLD is -3, M_ARENA_MAX is -8.
+    assert options == [(-3, 1 << 20), (-8, 2)]
+
+
+def test_a_system_whose_library_has_no_such_option_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace())
+    keep_heap_small()

@@ -1,7 +1,7 @@
-"""`fedward plan`, `launch`, `runs`, `status`, `watch`, `stop`, `result`, `sites`."""
+"""`fedward plan`, `launch`, `hold-out`, `runs`, `status`, `watch`, `stop`, `result`, `sites`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -59,19 +59,59 @@ def launch(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped or has failed.")
     ] = False,
+    hold_out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The public set that the job's [hold_out] names."),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look on until the run ends.")] = False,
+    id_only: Annotated[
+        bool, typer.Option("--id-only", help="Print the name that hospitals know the run by.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Begin a run; the running coordinator takes one after the other."""
     from fedward_server.coordinator.commands.launch_command import run_launch, run_resume
 
+    if id_only and (watch or json_ or resume):
+        raise typer.BadParameter("--id-only goes with a new run alone, without --watch and --json")
     given = _names(sites or "")
     if resume:
-        run_resume(_home(home), job, sites=given, name=name, watch=watch, json_output=json_)
+        run_resume(
+            _home(home), job, sites=given, name=name, watch=watch, json_output=json_,
+            hold_out=hold_out,
+        )  # fmt: skip
         return
     if job is None:
         raise typer.BadParameter("a job file is needed; only --resume goes without")
-    run_launch(_home(home), job, sites=given, name=name, seed=seed, watch=watch, json_output=json_)
+    run_launch(
+        _home(home), job, sites=given, name=name, seed=seed, watch=watch, json_output=json_,
+        id_only=id_only, hold_out=hold_out,
+    )  # fmt: skip
+
+
+@runs_app.command(
+    epilog="Example: fedward hold-out examples/pneumonia.toml "
+    "--cohorts examples/pneumonia.cohorts.toml --data-root DATA --site hospA "
+    "--split test --out set.npz"
+)
+def hold_out(
+    job: Annotated[Path, typer.Argument(help="The job file.", show_default=False)],
+    cohorts: Annotated[Path, typer.Option(help="Names the public images.")],
+    site: Annotated[str, typer.Option(help="Which of its sites.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder that the cohorts' paths are relative to.  [default: theirs]"),
+    ] = None,
+    split: Annotated[
+        Literal["train", "validation", "test", "all"], typer.Option(help="Which of its images.")
+    ] = "test",
+    json_: JsonOption = False,
+) -> None:
+    """Make the set of public images by which a job's [hold_out] judges each round."""
+    from fedward_server.simulation.hold_out_command import run_hold_out
+
+    run_hold_out(job, cohorts, data_root, out, site=site, split=split, json_output=json_)
 
 
 @runs_app.command(epilog="Example: fedward runs --home coordinator")
@@ -111,11 +151,17 @@ def result(
     run: RunArgument,
     home: HomeOption,
     out: Annotated[Path, typer.Option(help="Folder for the files; new or empty.")],
+    wait: Annotated[bool, typer.Option("--wait", help="First look on until the run ends.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Write a finished run's model, result, report and model card."""
     from fedward_server.coordinator.commands.result_command import run_result
+    from fedward_server.coordinator.commands.watch_command import run_watch
 
+    if wait:
+        if json_:
+            raise typer.BadParameter("--wait tells in words; wait with: fedward watch --json")
+        run_watch(_home(home), run, json_output=False)
     run_result(_home(home), run, out, json_output=json_)
 
 

@@ -11,8 +11,10 @@ from fedward_server.coordinator.commands.live_coordinator import connected
 from fedward_server.coordinator.commands.new_run import free_name, lay_down, name_of_job
 from fedward_server.coordinator.commands.run_view import RunView, view_of
 from fedward_server.coordinator.commands.shown import print_json, print_line
+from fedward_server.coordinator.commands.sites_command import unconnected_sites
 from fedward_server.coordinator.commands.watch_command import run_watch
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
+from fedward_server.coordinator.hold_out_set import keep_hold_out
 from fedward_server.coordinator.run_stop import let_go_on
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ def run_launch(
     seed: int,
     watch: bool,
     json_output: bool,
+    id_only: bool = False,
+    hold_out: Path | None = None,
 ) -> None:
     """Launch a new run.
 
@@ -41,9 +45,13 @@ def run_launch(
 
         planned = planned_run(home, job_file, sites, seed, now_seconds=time.time())
         name = name or free_name(home, planned.job.job.name)
-        lay_down(home, name, planned)
+        lay_down(home, name, planned, hold_out)
         _order(control, name)
-    _tell(view_of(home, name), "launched", json_output=json_output and not watch)
+        absent = unconnected_sites(home, planned.roster, control.online_nodes())
+    if id_only:
+        print_line(view_of(home, name).manifest.run)
+        return
+    _tell(view_of(home, name), "launched", json_output=json_output and not watch, absent=absent)
     if watch:
         run_watch(home, name, json_output=json_output)
 
@@ -56,6 +64,7 @@ def run_resume(
     name: str | None,
     watch: bool,
     json_output: bool,
+    hold_out: Path | None = None,
 ) -> None:
     """Let a run go on that was stopped, or that failed.
 
@@ -76,6 +85,7 @@ def run_resume(
             raise ConfigurationError(
                 f"run {name!r} is under way", hint=f"look on: fedward watch {name}"
             )
+        keep_hold_out(view.folder, view.job, hold_out)
         let_go_on(view.folder)
         _order(control, name)
     _tell(view, "resumed", json_output=json_output and not watch)
@@ -120,7 +130,9 @@ def _require_same(view: RunView, job_file: Path | None, sites: Sequence[str]) ->
         )
 
 
-def _tell(view: RunView, what: str, *, json_output: bool) -> None:
+def _tell(
+    view: RunView, what: str, *, json_output: bool, absent: Sequence[str] | None = None
+) -> None:
     if json_output:
         print_json(
             {
@@ -130,6 +142,16 @@ def _tell(view: RunView, what: str, *, json_output: bool) -> None:
                 "training_sites": list(view.manifest.training_sites),
                 "folder": str(view.folder),
             }
+            | ({} if absent is None else {"not_connected": list(absent)})
         )
         return
-    print_line(f"Run {view.name} is {what}; look on: fedward watch {view.name}")
+    if absent:
+        seconds = view.job.quorum.acceptance_seconds
+        print_line(
+            f"Not connected: {', '.join(absent)}; waited for {seconds:g} s "
+            "(quorum.acceptance_seconds) if enough others accept, else longer"
+        )
+    print_line(
+        f"Run {view.name} is {what}; hospitals know it as {view.manifest.run}; "
+        f"look on: fedward watch {view.name}"
+    )

@@ -11,6 +11,7 @@ from fedward_common.identities import COORDINATOR
 from fedward_common.wire.manifest import encode_manifest, make_manifest
 from fedward_server.coordinator.commands.planned_run import PlannedRun
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
+from fedward_server.coordinator.hold_out_set import keep_hold_out
 from fedward_server.coordinator.run_setup import (
     make_answer_key,
     write_initial_weights,
@@ -41,11 +42,19 @@ def free_name(home: CoordinatorHome, job_name: str) -> str:
     raise ConfigurationError(f"all names {first}-N are taken", hint="choose one with --name")
 
 
-def lay_down(home: CoordinatorHome, name: str, planned: PlannedRun) -> None:
+def lay_down(
+    home: CoordinatorHome, name: str, planned: PlannedRun, hold_out: Path | None = None
+) -> None:
     """Write everything that a run begins with into `runs/NAME`.
 
+    Args:
+        home: Of the coordinator.
+        name: Of the run.
+        planned: The run.
+        hold_out: The set that the job's `[hold_out]` names.
+
     Raises:
-        ConfigurationError: The name is none, or taken.
+        ConfigurationError: The name is none, or taken; or the hold-out set cannot be used.
     """
     folder = home.run_folder(name)
     if folder.exists():
@@ -55,6 +64,7 @@ def lay_down(home: CoordinatorHome, name: str, planned: PlannedRun) -> None:
     new = home.folder / f".new-run-{secrets.token_hex(4)}"
     new.mkdir(mode=0o700)
     try:
+        keep_hold_out(new, planned.job, hold_out)
         digest = write_initial_weights(new, planned.weights)
         manifest = make_manifest(
             planned.job,

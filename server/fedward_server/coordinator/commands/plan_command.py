@@ -69,6 +69,7 @@ def plan_of(planned: PlannedRun) -> Plan:
         "quorum": {
             "required_sites": job.quorum.required_sites,
             "minimum_share": job.quorum.minimum_share,
+            "acceptance_seconds": job.quorum.acceptance_seconds,
             "deadline_seconds": job.quorum.deadline_seconds,
             "attempts": job.quorum.attempts,
         },
@@ -116,7 +117,8 @@ def _print(plan: Plan) -> None:
 def _quorum_text(quorum: Mapping[str, Any]) -> str:
     return (
         f"{quorum['required_sites']} sites with {quorum['minimum_share']:.0%} of the patients "
-        f"within {quorum['deadline_seconds']:.0f} s, {quorum['attempts']} attempts"
+        f"within {quorum['deadline_seconds']:.0f} s, {quorum['attempts']} attempts; a start waits "
+        f"{quorum['acceptance_seconds']:.0f} s for who is away or paused"
     )
 
 

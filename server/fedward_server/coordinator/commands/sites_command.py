@@ -49,6 +49,13 @@ def online_keys(home: CoordinatorHome) -> frozenset[bytes] | None:
         return None
 
 
+def unconnected_sites(
+    home: CoordinatorHome, roster: Roster, online: frozenset[bytes]
+) -> list[SiteId]:
+    """Give the sites of a roster whose node is not among those that are connected."""
+    return [site for site in roster.sites if _stated_key(home, roster, site) not in online]
+
+
 def last_answers(views: list[RunView | FedwardError]) -> Mapping[str, Answer]:
     """Give, by site, the last thing that the journals of these runs tell of it.
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fedward_common.errors import FedwardError, StoppedError
+from fedward_common.identities import SiteId
+from fedward_server.coordinator.acceptance import waited_for, words_of
 from fedward_server.coordinator.commands.live_coordinator import orders_at
 from fedward_server.coordinator.commands.run_view import Entry, RunView, state_of, view_of
 from fedward_server.coordinator.commands.shown import print_line
@@ -46,6 +48,7 @@ def run_watch(
     """
     ask = orders or (lambda: orders_at(home))
     num_shown, last_word = 0, ""
+    waits: Mapping[SiteId, str] = {}
     try:
         while True:
             # Asked first: a run that is finished is then seen to be so in its journal.
@@ -60,6 +63,8 @@ def run_watch(
                 last_word = state.word
             if _has_ended(name, state.word, state.code):
                 return
+            if waits != (waits := waited_for(view.folder)) and waits:
+                _show_waits(name, waits, json_output=json_output)
             wait(_LOOK_SECONDS)
     except KeyboardInterrupt as interrupt:
         raise StoppedError(
@@ -88,6 +93,13 @@ def _show_state(name: str, word: str, *, json_output: bool) -> None:
     else:
         meaning = " for a coordinator: fedward coordinator start" if word == "waiting" else ""
         print_line(f"{name} is {word}{meaning}")
+
+
+def _show_waits(name: str, sites: Mapping[SiteId, str], *, json_output: bool) -> None:
+    if json_output:
+        _write_json({"kind": "waiting", "run": name, "sites": dict(sites)})
+    else:
+        print_line(f"waiting for {words_of(sites)}")
 
 
 def _show(entry: Entry, view: RunView, *, json_output: bool) -> None:
@@ -135,10 +147,18 @@ def _head_of(kind: str, entry: Entry, view: RunView) -> str:
     if kind == "round.abandoned":
         return f"round {entry['round']} of {rounds}: attempt {entry['attempt']} failed"
     if kind == "round.dropped":
-        return f"round {entry['round']} of {rounds} is left out"
+        return f"round {entry['round']} of {rounds} is left out{_why_rejected(entry)}"
     if kind == "evaluation.final":
         return f"test patients evaluated by {', '.join(entry['final']['sites'])}"
     return _HEADS.get(kind, kind)
+
+
+def _why_rejected(entry: Entry) -> str:
+    found = entry.get("hold_out")
+    if found is None:
+        return ""
+    value = "not finite" if found["value"] is None else f"{found['value']:.4f}"
+    return f": {found['metric']} {value} on the hold-out set, {found['value_before']:.4f} before"
 
 
 _HEADS = {

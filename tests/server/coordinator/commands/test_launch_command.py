@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.hold_out_sets import public_arrays, saved
 from tests.joint_federation import joint_job
 from tests.server.coordinator.commands.conftest import FINISHED, HALF, SITES, Fedward, write_job
 from tests.tiny_federation import TinyFederation, changed, tiny_job
@@ -16,6 +17,7 @@ from fedward_server.coordinator.commands.planned_run import planned_run
 from fedward_server.coordinator.commands.run_view import view_of
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_control import FlowerControl
+from fedward_server.coordinator.hold_out_set import HOLD_OUT_FILE
 from fedward_server.coordinator.open_runs import open_runs
 from fedward_server.coordinator.run_setup import read_run_setup
 from fedward_server.coordinator.run_stop import is_stopped
@@ -52,6 +54,15 @@ def test_a_launched_run_is_laid_down_whole_and_ordered(
     assert control.ordered_runs()["tiny"].is_open
     assert not list(home.folder.glob(".new-run-*"))
     assert "tiny" in open_runs(home, quiet)
+    assert told["not_connected"] == ["alder", "birch", "cedar"]  # no node runs here
+
+
+@pytest.mark.usefixtures("control")
+def test_who_is_not_connected_at_a_launch_is_named_with_how_long_it_is_waited_for(
+    fedward: Fedward, job_file: Path
+) -> None:
+    ended = fedward("launch", str(job_file), "--sites", SITES)
+    assert "Not connected: alder, birch, cedar; waited for 300 s" in ended.out
 
 
 def test_several_runs_of_one_job_queue_under_names_of_their_own(
@@ -203,3 +214,55 @@ def test_a_jobs_name_becomes_a_runs_name() -> None:
     assert name_of_job("Lung, first") == "lung-first"
     assert name_of_job("x" * 99) == "x" * 60
     assert name_of_job("肺") == "run"
+
+
+# -- with a hold-out set ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hold_out(tmp_path: Path) -> tuple[Path, Path]:
+    """Give a job that names a set, and the set."""
+    file, sha256 = saved(tmp_path, public_arrays(tmp_path / "public", tiny_job()))
+    return write_job(
+        tmp_path / "gated.toml", changed(tiny_job(), f"hold_out.sha256={sha256}")
+    ), file
+
+
+@pytest.mark.usefixtures("control")
+def test_a_launch_keeps_the_set_with_the_run_and_names_it_in_the_manifest(
+    home: CoordinatorHome, fedward: Fedward, hold_out: tuple[Path, Path]
+) -> None:
+    job, file = hold_out
+    ended = fedward("launch", str(job), "--sites", SITES, "--hold-out", str(file))
+    assert ended.code == 0, ended.err
+    assert (home.runs / "tiny" / HOLD_OUT_FILE).read_bytes() == file.read_bytes()
+    setup = read_run_setup(home.runs / "tiny", home.key_file, now_seconds=time.time())
+    assert setup.job.hold_out is not None
+
+
+@pytest.mark.usefixtures("control")
+def test_a_launch_without_its_set_or_with_another_lays_nothing_down(
+    home: CoordinatorHome, fedward: Fedward, hold_out: tuple[Path, Path], job_file: Path
+) -> None:
+    job, file = hold_out
+    assert "no file came" in fedward("launch", str(job), "--sites", SITES).refusal
+    named = ("--sites", SITES, "--hold-out", str(file))
+    assert "no section [hold_out]" in fedward("launch", str(job_file), *named).refusal
+    file.write_bytes(file.read_bytes() + b"x")
+    assert "SHA-256" in fedward("launch", str(job), *named).refusal
+    assert not (home.runs / "tiny").exists()
+    assert not list(home.folder.glob(".new-run-*"))
+
+
+@pytest.mark.usefixtures("control")
+def test_a_set_that_was_lost_can_be_given_again_when_a_run_goes_on(
+    home: CoordinatorHome, fedward: Fedward, hold_out: tuple[Path, Path]
+) -> None:
+    job, file = hold_out
+    assert fedward("launch", str(job), "--sites", SITES, "--hold-out", str(file)).code == 0
+    assert fedward("stop", "tiny").code == 0
+    (home.runs / "tiny" / HOLD_OUT_FILE).unlink()
+    assert "--hold-out" in fedward("launch", "--resume", "--name", "tiny").refusal
+    ended = fedward("launch", "--resume", "--name", "tiny", "--hold-out", str(file))
+    assert ended.code == 0, ended.err
+    assert (home.runs / "tiny" / HOLD_OUT_FILE).exists()

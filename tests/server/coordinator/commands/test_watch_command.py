@@ -8,7 +8,10 @@ import pytest
 from tests.server.coordinator.commands.conftest import FINISHED, HALF, Fedward
 
 from fedward_common.errors import FedwardError, StoppedError
-from fedward_server.coordinator.commands.watch_command import run_watch
+from fedward_common.identities import SiteId
+from fedward_server.coordinator.acceptance import tell_waiting
+from fedward_server.coordinator.commands.run_view import view_of
+from fedward_server.coordinator.commands.watch_command import line_of, run_watch
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_control import OrderedRun
 from fedward_server.coordinator.run_stop import stop_run
@@ -67,6 +70,35 @@ def test_entries_are_told_once_as_they_come_until_the_run_is_finished(
     assert told[-2:] == ["run.finished", "finished"]
 
 
+def test_who_is_waited_for_is_told_whenever_it_changes(
+    home: CoordinatorHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = home.runs / HALF
+    alder, birch = SiteId("alder"), SiteId("birch")
+    steps = then(
+        lambda: tell_waiting(folder, {alder: "NOT_ANSWERED", birch: "WAITING_FOR_APPROVAL"}),
+        lambda: None,
+        lambda: tell_waiting(folder, {birch: "WAITING_FOR_APPROVAL"}),
+        lambda: tell_waiting(folder, {}),
+        lambda: finish(home),
+    )
+    run_watch(home, HALF, json_output=False, orders=lambda: {HALF: RUNNING}, wait=steps)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("waiting")]
+    assert lines == [
+        "waiting for alder (NOT_ANSWERED), birch (WAITING_FOR_APPROVAL)",
+        "waiting for birch (WAITING_FOR_APPROVAL)",
+    ]
+
+
+def test_who_is_waited_for_is_told_to_programs_as_well(
+    home: CoordinatorHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_waiting(home.runs / HALF, {SiteId("birch"): "NOT_ANSWERED"})
+    watched(home, HALF, then(lambda: finish(home)), {HALF: RUNNING})
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"kind": "waiting", "run": HALF, "sites": {"birch": "NOT_ANSWERED"}} in told
+
+
 def test_no_sums_of_patients_are_told(
     home: CoordinatorHome, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,3 +148,13 @@ def test_a_journal_that_is_changed_while_it_is_watched_ends_the_watch(
 
     with pytest.raises(FedwardError, match="was changed"):
         watched(home, HALF, then(harm), {HALF: RUNNING})
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.25, "0.2500"), (None, "not finite")])
+def test_a_round_that_the_hold_out_set_rejected_is_told_with_both_values(
+    home: CoordinatorHome, value: float | None, shown: str
+) -> None:
+    found = {"metric": "auc", "value": value, "value_before": 0.75}
+    entry = {"kind": "round.dropped", "round": 3, "failures": [], "hold_out": found}
+    wanted = f"round 3 of 4 is left out: auc {shown} on the hold-out set, 0.7500 before"
+    assert line_of(entry, view_of(home, HALF)) == wanted
