@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from fedward_client.jobs.jobs_policy import JobsPolicy, require_job_allowed
+from fedward_client.jobs.limits_policy import LimitsPolicy
 from fedward_client.ledger.budget import Caps
 from fedward_client.ledger.utc_clock import Window
 from fedward_client.site_home import SiteHome
@@ -79,6 +80,7 @@ class SitePolicy:
     consortium: ConsortiumPolicy = field(default_factory=ConsortiumPolicy)
     secure_aggregation: SecureAggregationPolicy = field(default_factory=SecureAggregationPolicy)
     jobs: JobsPolicy = field(default_factory=JobsPolicy)
+    limits: LimitsPolicy = field(default_factory=LimitsPolicy)
 
     def caps(self, privacy: PrivacySection | None = None) -> Caps:
         """Give what a job is held to in the ledger; without a job, what all jobs are."""
@@ -256,6 +258,10 @@ _TEMPLATE = """\
 # that keeps to this file comes in at once; the audit log says so.
 approval = "ask"
 
+# Who may lead a job: organisations, each just as in the roster, or names of coordinators. Empty:
+# whoever the consortium's authority certified as one.
+coordinators = []
+
 # The purposes for which jobs may come in, each just as the job states it. Empty: any.
 purposes = []
 
@@ -271,6 +277,15 @@ hours = ""
 
 # Whose time that is, such as "Europe/Vienna".
 time_zone = "UTC"
+
+[limits]
+# How many threads a job computes with here. 0: as many as there are cores. What bounds the whole
+# daemon, memory as well, is its systemd unit: CPUQuota= and MemoryMax=.
+cpu_threads = 0
+
+# Which graphics cards a job may use, as nvidia-smi numbers them, such as [0, 1]. "none": it
+# computes on the processor alone. "all": those that the daemon sees.
+gpus = "all"
 
 [privacy]
 # The most that one job may cost a patient, at the job's own delta. 8 is where published medical

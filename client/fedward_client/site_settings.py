@@ -1,12 +1,15 @@
 """`site.toml`: who a site is, which cohort it offers, and where its coordinator is."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedward_common.errors import ConfigurationError
+from fedward_common.health_report import require_port
 
 _MIN_POLL_SECONDS = 0.1
 _MAX_POLL_SECONDS = 60.0
+_PORT = re.compile("[0-9]{1,5}")  # other digits of Unicode are no digits of a port
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class SiteSettings:
         coordinator_authority_file: Whose TLS certificates the coordinator may show, PEM; below the
             home unless absolute.
         poll_seconds: How often the coordinator is asked for work.
+        health_port: Of `/healthz` and `/metrics`, on 127.0.0.1; 0 serves neither.
     """
 
     site: str
@@ -33,6 +37,15 @@ class SiteSettings:
     coordinator_address: str = ""
     coordinator_authority_file: str = "consortium/coordinator-tls.pem"
     poll_seconds: float = 1.0
+    health_port: int = 0
+
+    def __post_init__(self) -> None:
+        require_port("health_port", self.health_port)
+        if self.cache_quota_gigabytes < 0:
+            raise ConfigurationError(
+                f"cache_quota_gigabytes is {self.cache_quota_gigabytes}",
+                hint="write how many gigabytes decoded images may take; 200 is the default",
+            )
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,7 @@ def connection_of(settings: SiteSettings, home: Path) -> Connection:
             seconds are out of range.
     """
     host, colon, port = settings.coordinator_address.rpartition(":")
-    if not (host and colon and port.isdigit() and 0 < int(port) < 1 << 16):
+    if not (host and colon and _PORT.fullmatch(port) and 0 < int(port) < 1 << 16):
         raise ConfigurationError(
             f"coordinator_address is {settings.coordinator_address[:80]!r} in site.toml",
             hint='write coordinator_address = "host:port"; the consortium\'s office knows it',

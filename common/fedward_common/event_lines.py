@@ -1,7 +1,8 @@
 """What a process that runs for days says: one JSON object a line, for people and machines alike.
 
-A line has `time`, `program`, `event` and what belongs to it; its values are names, numbers and
-codes, and never text of a peer or of a patient.
+A line has `time`, `level`, `program`, `event` and what belongs to it; its values are names, numbers
+and codes, and never text of a peer or of a patient. The level is `warning` where a line has a code,
+which says what went wrong, and else `info`.
 """
 
 import contextlib
@@ -43,8 +44,13 @@ class EventLines:
     def __call__(self, event: str, **fields: Value) -> None:
         """Write one line."""
         moment = datetime.fromtimestamp(self._utc_seconds(), UTC)
-        line = {"time": moment.isoformat(timespec="milliseconds"), "program": self._program}
-        text = json.dumps(line | {"event": event} | fields)
+        line = {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "level": "warning" if fields.get("code") else "info",
+            "program": self._program,
+            "event": event,
+        }
+        text = json.dumps(line | fields)
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._stream.write(text + "\n")
             self._stream.flush()

@@ -12,11 +12,21 @@ def test_a_line_has_its_time_who_speaks_and_what_happened() -> None:
     EventLines("fedward-site", stream, lambda: 86_400.25)("ready", site="alder", port=7)
     assert json.loads(stream.getvalue()) == {
         "time": "1970-01-02T00:00:00.250+00:00",
+        "level": "info",
         "program": "fedward-site",
         "event": "ready",
         "site": "alder",
         "port": 7,
     }
+
+
+def test_a_line_with_a_code_is_a_warning() -> None:
+    stream = io.StringIO()
+    tell = EventLines("p", stream, lambda: 0.0)
+    tell("child.ended", code="SIGNAL_9")
+    tell("message.answered", code="")
+    levels = [json.loads(line)["level"] for line in stream.getvalue().splitlines()]
+    assert levels == ["warning", "info"]
 
 
 def test_lines_of_several_threads_stay_whole() -> None:

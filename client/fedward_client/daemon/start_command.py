@@ -2,7 +2,8 @@
 
 It keeps two processes going: Flower's node, which only ever connects outward, and the task loop,
 which does the site's work. Both end with the daemon, however that ends. What happens is told in
-lines of JSON on stdout; what Flower says stands in `flower/node.log` of the home.
+lines of JSON on stdout; what Flower says stands in `flower/node.log` of the home, what a library of
+C says of images in `tasks.log`. Commands give orders through `run/daemon.sock`.
 """
 
 import os
@@ -13,25 +14,35 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from fedward_client.daemon.command_socket import Do, listening
 from fedward_client.daemon.node_key import node_key_file, stated_node_key
+from fedward_client.daemon.present_work import forget_present_work
+from fedward_client.daemon.site_watch import SiteWatch
 from fedward_client.daemon.supervisor import Child, Supervisor
+from fedward_client.jobs.order_socket import run_folder
+from fedward_client.jobs.orders import Order, carry_out
 from fedward_client.site_home import SiteHome, write_private_file
+from fedward_client.site_policy import read_policy
 from fedward_client.site_settings import Connection, SiteSettings, connection_of
 from fedward_common.clock import SystemClock
 from fedward_common.errors import LockedError
-from fedward_common.event_lines import EventLines
+from fedward_common.event_lines import EventLines, Tell
 from fedward_common.file_lock import held_lock
 from fedward_common.flower_environment import LOOPBACK, flower_environment
+from fedward_common.health_page import health_page
+from fedward_common.private_file import require_private
 from fedward_common.settings import from_table, read_toml
 
 NODE = "node"
 TASKS = "tasks"
 
 _LOOK_SECONDS = 0.5
+_MEMBERSHIP_LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 10.0
 _LOG_BYTES = 10 << 20
 
@@ -41,17 +52,21 @@ def start_site(folder: Path) -> None:
 
     Raises:
         LockedError: Another daemon runs on this home.
-        ConfigurationError: Settings or keys are missing or cannot be used.
+        ConfigurationError: Settings, policy or keys cannot be used, a key is open to every account,
+            or a port is taken.
     """
     home = SiteHome(folder.absolute())
     settings = from_table(SiteSettings, read_toml(home.settings_file))
     connection = connection_of(settings, home.folder)
+    read_policy(home)
+    require_private(home.trust / "site.key", home.trust / "node.key", home.folder / "split.key")
     taken = LockedError(
         f"another daemon works on {home.folder}", hint="one home, one daemon; end that one"
     )
     with held_lock(home.folder / "daemon.lock", if_held=taken):
         stated = stated_node_key(home, site=settings.site, consortium=settings.consortium)
         write_private_file(home.consortium / "node-key.cbor", stated)
+        forget_present_work(home)
         _supervise(home, settings, connection)
 
 
@@ -62,14 +77,46 @@ def _supervise(home: SiteHome, settings: SiteSettings, connection: Connection) -
     # Spreads restarts of many sites; nobody is protected by it.
     draw = random.Random(secrets.randbits(64)).random  # noqa: S311
     supervisor = Supervisor(starts, SystemClock(), draw, tell)
-    tell("ready", site=settings.site)
-    try:
-        while not stop.is_set():
-            supervisor.tick()
-            stop.wait(_LOOK_SECONDS)
-    finally:
-        supervisor.end(_GRACE_SECONDS)
+    watch = SiteWatch(home, supervisor.running, time.time, time.monotonic)
+    with (
+        health_page(settings.health_port, watch.report) as health_port,
+        listening(home, _orders(home, watch), tell),
+    ):
+        _look_after_membership(home, connection, tell, stop)
+        tell("ready", site=settings.site, health_port=health_port)
+        try:
+            while not stop.is_set():
+                supervisor.tick()
+                stop.wait(_LOOK_SECONDS)
+        finally:
+            supervisor.end(_GRACE_SECONDS)
     tell("stopped")
+
+
+def _orders(home: SiteHome, watch: SiteWatch) -> Do:
+    def do(order: Order, by: str) -> dict[str, Any]:
+        done = carry_out(home, order, by=by, now=time.time())
+        return done | {"health": watch.report().to_dict()} if order.do == "status" else done
+
+    return do
+
+
+def _look_after_membership(
+    home: SiteHome, connection: Connection, tell: Tell, stop: threading.Event
+) -> None:
+    """Renew in time and hear of removals, beside the children: a slow answer holds nobody up."""
+    from fedward_client.enrolment.office_line import office_line
+    from fedward_client.enrolment.upkeep import Upkeep
+
+    pem = connection.authority_file.read_text(encoding="ascii", errors="replace")
+    send = office_line(f"https://{connection.address}", pem)
+    upkeep = Upkeep(home, send, tell, SystemClock(), time.time)
+
+    def serve() -> None:
+        while not stop.wait(_MEMBERSHIP_LOOK_SECONDS):
+            upkeep.tick()
+
+    threading.Thread(target=serve, name="membership", daemon=True).start()
 
 
 def _starts(home: SiteHome, connection: Connection) -> dict[str, Callable[[], Child]]:
@@ -88,21 +135,23 @@ def _starts(home: SiteHome, connection: Connection) -> dict[str, Callable[[], Ch
         *("--superexec-auth-secret-file", str(secret_file)),
         *("--host", LOOPBACK, "--port", str(port)),
     ]
-    poll = f"{connection.poll_seconds:g}"
+    ours = [f"{connection.poll_seconds:g}", str(run_folder(home))]
 
     def start_node() -> Child:
         with _log_file(flower / "node.log") as log:
-            return _start("supernode", [poll, *options], environment, stderr=log)
+            return _start("supernode", [*ours, *options], environment, stderr=log)
 
     def start_tasks() -> Child:
         arguments = [str(port), str(secret_file), str(home.folder)]
-        return _start("task_loop", arguments, environment, stderr=None)
+        # What a library of C prints may quote a header, so it stays in the home.
+        with _log_file(home.folder / "tasks.log") as log:
+            return _start("task_loop", arguments, environment, stderr=log)
 
     return {NODE: start_node, TASKS: start_tasks}
 
 
 def _start(
-    module: str, arguments: list[str], environment: dict[str, str], *, stderr: IO[bytes] | None
+    module: str, arguments: list[str], environment: dict[str, str], *, stderr: IO[bytes]
 ) -> Child:
     # -P: a module in the folder that the daemon was started from is not taken for an installed one.
     command = [sys.executable, "-P", "-m", f"fedward_client.daemon.{module}", *arguments]

@@ -110,6 +110,11 @@ class Supervisor:
                 kept.child, kept.started_at = kept.start(), now
                 self._tell(STARTED, child=name)
 
+    def running(self) -> dict[str, bool]:
+        """Say of each child whether it runs; any thread may ask."""
+        children = {name: kept.child for name, kept in self._kept.items()}
+        return {name: c is not None and c.poll() is None for name, c in children.items()}
+
     def _note_end(self, name: str, kept: _Kept, status: int, now: float) -> None:
         if now - kept.started_at >= self._backoff.steady_seconds:
             kept.num_ends = 0

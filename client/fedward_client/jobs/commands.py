@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import sys
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedward_client.cohorts.registered.cohort_work import open_site_home
-from fedward_client.jobs import decisions
 from fedward_client.jobs.job_in_words import Difference, words_of
-from fedward_client.jobs.job_store import KeptJob, all_jobs, find_job
-from fedward_client.site_home import SiteHome
-from fedward_client.site_settings import SiteSettings
+from fedward_client.jobs.job_store import all_jobs, find_job
+from fedward_client.jobs.order_socket import do
+from fedward_client.jobs.orders import Order, plain_job
+from fedward_client.jobs.site_status import settings_of
 from fedward_common.command_line import printable
-from fedward_common.settings import from_table, read_toml
-
-Now = Callable[[], float]
 
 
 def list_jobs(home_folder: Path, *, json_output: bool) -> None:
@@ -46,22 +41,6 @@ def list_jobs(home_folder: Path, *, json_output: bool) -> None:
     _console().print(table)
     if any(job.state == "waiting" for job in jobs):
         say("What a job would do: fedward-site show RUN")
-
-
-def plain_job(job: KeptJob) -> dict[str, Any]:
-    """Give one job as JSON values; a time is in seconds since 1970."""
-    decision = job.decision
-    return {
-        "run": job.run,
-        "name": job.manifest.job.job.name,
-        "state": job.state,
-        "manifest_sha256": job.manifest_sha256,
-        "asked": job.asked_utc_seconds,
-        "accepted": job.accepted_utc_seconds,
-        "decided": decision.utc_seconds if decision else None,
-        "by": decision.by if decision else None,
-        "cohort": (decision.cohort or None) if decision else None,
-    }
 
 
 def show_job(home_folder: Path, run: str, *, json_output: bool) -> None:
@@ -103,77 +82,52 @@ def _value(value: object) -> str:
     return "not set" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def approve_job(
-    home_folder: Path,
-    run: str,
-    cohort: str | None,
-    *,
-    json_output: bool,
-    now_seconds: Now = time.time,
-) -> None:
+def approve_job(home_folder: Path, run: str, cohort: str | None, *, json_output: bool) -> None:
     """Let a job in with one cohort."""
-    home = open_site_home(home_folder)
-    by = decisions.os_user()
-    decision = decisions.approve(home, run, cohort, by=by, now=now_seconds())
-    job = find_job(home, run)
+    job = do(open_site_home(home_folder), Order("approve", run, cohort))
     if json_output:
-        print_json(plain_job(job))
+        print_json(job)
         return
-    say(f"Run {job.run} may train on cohort {decision.cohort!r}; approved by {decision.by}.")
+    say(f"Run {job['run']} may train on cohort {job['cohort']!r}; approved by {job['by']}.")
     say("The coordinator asks again within seconds, as long as its run is open.")
 
 
-def refuse_job(
-    home_folder: Path, run: str, *, json_output: bool, now_seconds: Now = time.time
-) -> None:
+def refuse_job(home_folder: Path, run: str, *, json_output: bool) -> None:
     """Keep a job out."""
-    home = open_site_home(home_folder)
-    decisions.refuse(home, run, by=decisions.os_user(), now=now_seconds())
-    job = find_job(home, run)
+    job = do(open_site_home(home_folder), Order("refuse", run))
     if json_output:
-        print_json(plain_job(job))
+        print_json(job)
         return
-    say(f"Run {job.run} is refused; the coordinator is told so when it asks again.")
+    say(f"Run {job['run']} is refused; the coordinator is told so when it asks again.")
 
 
-def withdraw_job(
-    home_folder: Path, run: str, *, json_output: bool, now_seconds: Now = time.time
-) -> None:
+def withdraw_job(home_folder: Path, run: str, *, json_output: bool) -> None:
     """End a job at this site."""
-    home = open_site_home(home_folder)
-    given_back = decisions.withdraw(home, run, by=decisions.os_user(), now=now_seconds())
-    job = find_job(home, run)
+    job = do(open_site_home(home_folder), Order("withdraw", run))
     if json_output:
-        print_json(plain_job(job) | {"budget_given_back": given_back})
+        print_json(job)
         return
-    say(f"Run {job.run} trains no further round here. What left before is not taken back.")
-    if given_back:
+    say(f"Run {job['run']} trains no further round here. What left before is not taken back.")
+    if job["budget_given_back"]:
         say("What it had reserved and not begun was given back to the patients' budget.")
 
 
-def pause_site(home_folder: Path, *, json_output: bool, now_seconds: Now = time.time) -> None:
+def pause_site(home_folder: Path, *, json_output: bool) -> None:
     """Do nothing for any job from now on."""
-    home = open_site_home(home_folder)
-    decisions.pause(home, by=decisions.os_user(), now=now_seconds())
+    done = do(open_site_home(home_folder), Order("pause"))
     if json_output:
-        print_json({"paused": True})
+        print_json(done)
         return
     say("Nothing is begun any more for any job; what is under way is finished.")
 
 
-def resume_site(home_folder: Path, *, json_output: bool, now_seconds: Now = time.time) -> None:
+def resume_site(home_folder: Path, *, json_output: bool) -> None:
     """Work again."""
-    home = open_site_home(home_folder)
-    was_paused = decisions.resume(home, by=decisions.os_user(), now=now_seconds())
+    done = do(open_site_home(home_folder), Order("resume"))
     if json_output:
-        print_json({"paused": False, "was_paused": was_paused})
+        print_json(done)
         return
-    say("The site works again." if was_paused else "The site was not paused.")
-
-
-def settings_of(home: SiteHome) -> SiteSettings:
-    """Read `site.toml`."""
-    return from_table(SiteSettings, read_toml(home.settings_file))
+    say("The site works again." if done["was_paused"] else "The site was not paused.")
 
 
 def moment(utc_seconds: float | None) -> str:

@@ -31,10 +31,15 @@ from fedward_common.settings import from_table, read_toml
 
 def os_user() -> str:
     """Give the account that this process runs as, by the system and not by its environment."""
+    return account_of(os.getuid())
+
+
+def account_of(uid: int) -> str:
+    """Give the name of an account, or its number where it has no name."""
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"uid {os.getuid()}"
+        return f"uid {uid}"
 
 
 def approve(home: SiteHome, name: str, cohort: str | None, *, by: str, now: float) -> Decision:

@@ -9,9 +9,10 @@ still done: without them the part is not taken back, but others may lose their r
 from typing import TYPE_CHECKING
 
 from fedward_client.daemon.audit import audit_decision
+from fedward_client.enrolment.accepted_members import accepted_members
 from fedward_client.jobs.job_store import keep_asked_job, paused_by, read_decision
-from fedward_client.jobs.jobs_policy import require_open_hours
-from fedward_client.site_policy import read_policy, require_within_policy
+from fedward_client.jobs.jobs_policy import require_coordinator_allowed, require_open_hours
+from fedward_client.site_policy import SitePolicy, read_policy, require_within_policy
 from fedward_common.errors import FedwardError
 from fedward_common.wire import messages
 from fedward_common.wire.manifest import hash_of_manifest
@@ -48,7 +49,9 @@ def require_wanted(
         CorruptFileError: What was decided is damaged.
     """
     trains = site.site_id in manifest.training_sites
-    require_within_policy(read_policy(site.home), manifest.job, trains=trains)
+    policy = read_policy(site.home)
+    require_leader_allowed(site.home, policy, manifest.coordinator)
+    require_within_policy(policy, manifest.job, trains=trains)
     if site.is_simulated:
         return
     is_new = keep_asked_job(
@@ -60,6 +63,24 @@ def require_wanted(
         now=site.utc_seconds(),
     )
     _require_decided(site, manifest.run, hash_of_manifest(manifest_bytes), is_new=is_new)
+
+
+def require_leader_allowed(home: "SiteHome", policy: SitePolicy, coordinator: str) -> None:
+    """Check who leads a run, by the members that this site takes part with.
+
+    Args:
+        home: Of the site. A run's roster is accepted before its job is considered.
+        policy: The site's.
+        coordinator: Named by the manifest.
+
+    Raises:
+        PrivacyError: `COORDINATOR_NOT_ALLOWED`.
+        CorruptFileError: The list of members is damaged.
+    """
+    known = accepted_members(home)
+    organisations = {} if known is None else {one[0]: one[1] for one in known.members}
+    organisation = organisations.get(coordinator, "")
+    require_coordinator_allowed(policy.jobs, coordinator, organisation)
 
 
 def _require_decided(site: "OpenSite", run: str, manifest_sha256: str, *, is_new: bool) -> None:

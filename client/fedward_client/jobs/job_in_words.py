@@ -10,6 +10,7 @@ from typing import Any
 
 from fedward_client.cohorts.registered.snapshot_store import newest_snapshot
 from fedward_client.enrolment.accepted_members import accepted_members
+from fedward_client.jobs.job_gate import require_leader_allowed
 from fedward_client.jobs.job_store import KeptJob, all_jobs
 from fedward_client.ledger.ledger_folder import ledger_folder
 from fedward_client.ledger.site_ledger import open_ledger
@@ -65,7 +66,7 @@ def words_of(home: SiteHome, kept: KeptJob, settings: SiteSettings) -> JobWords:
     job, policy = kept.manifest.job, read_policy(home)
     cohort = kept.decision.cohort if kept.decision and kept.decision.cohort else settings.cohort
     trains = settings.site in kept.manifest.training_sites
-    refused = _refusal(policy, job, trains=trains)
+    refused = _refusal(home, policy, kept.manifest, trains=trains)
     lines = [
         ("job", _named(job)),
         ("trains", _training(kept.manifest, job) if trains else "Nothing here: it only evaluates."),
@@ -124,7 +125,8 @@ def _company(home: SiteHome, manifest: Manifest) -> str:
     known = accepted_members(home)
     organisations = {} if known is None else {one[0]: one[1] for one in known.members}
     names = ", ".join(f"{s} ({organisations.get(s, 'not known')})" for s in manifest.training_sites)
-    return f"{len(manifest.training_sites)} training sites: {names}; led by {manifest.coordinator}."
+    leader = f"{manifest.coordinator} ({organisations.get(manifest.coordinator, 'not known')})"
+    return f"{len(manifest.training_sites)} training sites: {names}; led by {leader}."
 
 
 def _leaving(job: Job) -> str:
@@ -163,9 +165,12 @@ def _budget(home: SiteHome, policy: SitePolicy, cohort: str) -> str:
     )
 
 
-def _refusal(policy: SitePolicy, job: Job, *, trains: bool) -> FedwardError | None:
+def _refusal(
+    home: SiteHome, policy: SitePolicy, manifest: Manifest, *, trains: bool
+) -> FedwardError | None:
     try:
-        require_within_policy(policy, job, trains=trains)
+        require_leader_allowed(home, policy, manifest.coordinator)
+        require_within_policy(policy, manifest.job, trains=trains)
     except FedwardError as error:
         return error
     return None

@@ -1,4 +1,4 @@
-"""`[jobs]` of `policy.toml`: which jobs may come here, who lets them in, and when they train."""
+"""`[jobs]` of `policy.toml`: which jobs may come here, from whom, who lets them in, and when."""
 
 import datetime
 import re
@@ -10,6 +10,7 @@ from fedward_common.errors import PrivacyError
 from fedward_common.job.checks import require, require_between
 from fedward_common.job.job_file import Job
 
+COORDINATOR_NOT_ALLOWED = "COORDINATOR_NOT_ALLOWED"
 PURPOSE_NOT_ALLOWED = "PURPOSE_NOT_ALLOWED"
 MODEL_NOT_ALLOWED = "MODEL_NOT_ALLOWED"
 TOO_MANY_ROUNDS = "TOO_MANY_ROUNDS"
@@ -23,6 +24,7 @@ class JobsPolicy:
     """`[jobs]`: see `policy_template` for what each key means and why it is as it is."""
 
     approval: Literal["ask", "within-policy"] = "ask"
+    coordinators: tuple[str, ...] = ()
     purposes: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     max_rounds: int = 10_000
@@ -69,6 +71,22 @@ def _zone_of(name: str) -> ZoneInfo | None:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # unknown, a path, or a folder of zones
         return None
+
+
+def require_coordinator_allowed(policy: JobsPolicy, site: str, organisation: str) -> None:
+    """Check who leads a run.
+
+    Args:
+        policy: The site's.
+        site: The coordinator's name in the roster.
+        organisation: Which it belongs to, by its certificate; empty where that is not known.
+
+    Raises:
+        PrivacyError: `COORDINATOR_NOT_ALLOWED`.
+    """
+    if policy.coordinators and not {site, organisation} & set(policy.coordinators):
+        what = f"the coordinator is {site!r} of {organisation or 'an unknown organisation'!r}"
+        raise _refused(what, "coordinators", COORDINATOR_NOT_ALLOWED)
 
 
 def require_job_allowed(policy: JobsPolicy, job: Job) -> None:

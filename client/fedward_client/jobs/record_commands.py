@@ -1,7 +1,6 @@
 """What `fedward-site status | audit verify | egress | result` do and print."""
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,59 +11,46 @@ from rich.table import Table
 
 from fedward_client.cohorts.registered.cohort_work import open_site_home
 from fedward_client.daemon.audit import verified_audit
-from fedward_client.enrolment.accepted_members import waiting_members
-from fedward_client.jobs.commands import moment, print_json, say, settings_of
+from fedward_client.enrolment.membership_display import membership_lines
+from fedward_client.jobs.commands import moment, print_json, say
 from fedward_client.jobs.egress_record import egress_of
-from fedward_client.jobs.job_store import all_jobs, find_job, paused_by
+from fedward_client.jobs.job_store import find_job
+from fedward_client.jobs.order_socket import do
+from fedward_client.jobs.orders import Order
 from fedward_client.jobs.own_result import OwnResult, own_result
-from fedward_client.site_home import SiteHome
-from fedward_client.site_policy import read_policy
 from fedward_common.command_line import printable
-from fedward_common.errors import LockedError
 from fedward_common.evaluation.figures import Figure
-from fedward_common.file_lock import held_lock
 
 
 def show_status(home_folder: Path, *, json_output: bool) -> None:
     """Say whether the daemon runs, what it may do, and what waits for somebody."""
-    home = open_site_home(home_folder)
-    settings, paused, waiting = settings_of(home), paused_by(home), waiting_members(home)
-    states = Counter(job.state for job in all_jobs(home))
-    shown: dict[str, Any] = {
-        "site": settings.site,
-        "consortium": settings.consortium,
-        "cohort": settings.cohort,
-        "coordinator": settings.coordinator_address or None,
-        "daemon_runs": _daemon_runs(home),
-        "paused": paused,
-        "approval": read_policy(home).jobs.approval,
-        "jobs": dict(sorted(states.items())),
-        "roster_waits": None if waiting is None else waiting.version,
-    }
+    shown = do(open_site_home(home_folder), Order("status"))
     if json_output:
         print_json(shown)
         return
-    say(f"Site {settings.site!r} of {settings.consortium!r}, cohort {settings.cohort!r}.")
+    paused, states, waits = shown["paused"], shown["jobs"], shown["roster_waits"]
+    say(f"Site {shown['site']!r} of {shown['consortium']!r}, cohort {shown['cohort']!r}.")
     say(f"The daemon {'runs' if shown['daemon_runs'] else 'does not run: fedward-site start'}.")
+    if shown["health"] is not None:
+        _show_health(shown["health"])
     if paused is not None:
         say(f"PAUSED by {paused['by']}, {moment(paused['utc_seconds'])}: fedward-site resume")
     counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
     say(f"Jobs: {counted or 'none'}; approval: {shown['approval']}.")
-    if states["waiting"]:
+    if states.get("waiting"):
         say("Jobs wait for a decision: fedward-site jobs")
-    if waiting is not None:
-        say(f"New members wait: fedward-site roster --accept {waiting.version}")
+    if waits is not None:
+        say(f"New members wait: fedward-site roster --accept {waits}")
+    for line in membership_lines(shown["membership"]):
+        say(line)
 
 
-def _daemon_runs(home: SiteHome) -> bool:
-    path = home.folder / "daemon.lock"
-    if not path.exists():
-        return False
-    try:
-        with held_lock(path, if_held=LockedError("it runs")):
-            return False
-    except LockedError:
-        return True
+def _show_health(health: dict[str, Any]) -> None:
+    wrong = {name: code for name, code in health["conditions"].items() if code}
+    if not wrong:
+        say("All is well: the conditions of /healthz hold.")
+    for name, code in sorted(wrong.items()):
+        say(f"NOT WELL: {name} ({code})")
 
 
 def verify_audit(home_folder: Path, *, json_output: bool) -> None:

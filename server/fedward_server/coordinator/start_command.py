@@ -11,15 +11,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedward_common.clock import SystemClock
 from fedward_common.errors import ConfigurationError, FedwardError, LockedError
 from fedward_common.event_lines import EventLines, Tell
 from fedward_common.file_lock import held_lock
 from fedward_common.flower_environment import flower_environment
+from fedward_common.health_page import health_page
+from fedward_common.private_file import require_private
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_database import is_rebuilt
 from fedward_server.coordinator.node_registry import NodeRegistry
@@ -27,6 +30,7 @@ from fedward_server.coordinator.open_runs import open_runs
 from fedward_server.coordinator.tls_certificate import WARNING_DAYS, days_left
 
 if TYPE_CHECKING:
+    from fedward_server.consortium.office_folder import Office
     from fedward_server.coordinator.flower_control import FlowerControl
     from fedward_server.coordinator.listeners import Listeners
     from fedward_server.coordinator.run_tasks import RunTasks
@@ -37,16 +41,23 @@ _END_SECONDS = 30.0
 _LOG_BYTES = 10 << 20
 
 
-def start_coordinator(folder: Path) -> None:
+def start_coordinator(folder: Path, office_folder: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT.
+
+    Args:
+        folder: The coordinator's home.
+        office_folder: Of the consortium's office, where it takes requests online; None is what
+            `coordinator.toml` says.
 
     Raises:
         LockedError: Another process works on this home.
-        ConfigurationError: Settings, certificate, key or roster cannot be used, or a port is taken.
+        ConfigurationError: Settings, certificate, key or roster cannot be used, a key is open to
+            every account, or a port is taken.
         CorruptFileError: Flower's database is damaged.
     """
     home = CoordinatorHome(folder.absolute())
-    home.settings()
+    settings = home.settings()
+    require_private(home.key_file, home.file_of(settings.certificate_key_file))
     home.make_folders()
     taken = LockedError(
         f"another coordinator works on {home.folder}", hint="one home, one process; end that one"
@@ -56,14 +67,17 @@ def start_coordinator(folder: Path) -> None:
         # Read once, when Flower is imported.
         os.environ.update(flower_environment(str(home.flower)))
         _log_to(home.flower_log)
-        _serve(home, tell, _stopped_by_signals())
+        _serve(home, _office_of(home, office_folder), tell, _stopped_by_signals())
 
 
-def _serve(home: CoordinatorHome, tell: Tell, stop: threading.Event) -> None:
+def _serve(
+    home: CoordinatorHome, office: "Office | None", tell: Tell, stop: threading.Event
+) -> None:
     _check_certificate(home, tell)
+    looks = _looks_at_office(home, office, tell)
     if is_rebuilt(home.database):
         tell("database.rebuilt", code="FLOWER_DATABASE_GONE", path=str(home.database))
-    with _listening(home) as (listeners, access, public_port), _orders(access) as control:
+    with _listening(home, office) as (listeners, access, public_port), _orders(access) as control:
         registry = NodeRegistry(home, control, tell, time.time)
         registry.refresh()
         control.stop_open_runs()
@@ -72,33 +86,88 @@ def _serve(home: CoordinatorHome, tell: Tell, stop: threading.Event) -> None:
         serve = _tasks(home, access, tell, stop).serve
         tasks = threading.Thread(target=serve, name="tasks", daemon=True)
         tasks.start()
-        tell("ready", port=public_port)
         try:
-            _watch(registry, listeners, tell, stop)
+            with _health(home, access, listeners, tasks) as health_port:
+                tell("ready", port=public_port, health_port=health_port)
+                looks["roster.unusable"] = registry.refresh
+                _watch(looks, listeners, tell, stop)
         finally:
             stop.set()
             tasks.join(_END_SECONDS)
     tell("stopped")
 
 
+@contextlib.contextmanager
+def _health(
+    home: CoordinatorHome, access: "LoopbackAccess", listeners: "Listeners", tasks: threading.Thread
+) -> Iterator[int | None]:
+    """Serve the health page for as long as the block lasts."""
+    from fedward_common.flower_runtime import CALL_FAILED
+    from fedward_server.coordinator.health_watch import CoordinatorWatch
+
+    def serving() -> Mapping[str, bool]:
+        return {"listeners": listeners.are_serving, "tasks": tasks.is_alive()}
+
+    # A connection of its own: other threads use the other one.
+    with _orders(access) as control:
+        watch = CoordinatorWatch(home, control, CALL_FAILED, serving, time.time)
+        with health_page(home.settings().health_port, watch.report) as port:
+            yield port
+
+
 def _watch(
-    registry: NodeRegistry, listeners: "Listeners", tell: Tell, stop: threading.Event
+    looks: Mapping[str, Callable[[], None]],
+    listeners: "Listeners",
+    tell: Tell,
+    stop: threading.Event,
 ) -> None:
-    """Keep the list of nodes as the roster has it, until stopped."""
-    last = ""
+    """Take over what the office decided, and keep the list of nodes so, until stopped."""
+    told: dict[str, str] = {}
     while not stop.wait(_LOOK_SECONDS):
         if not listeners.are_serving:
             raise ConfigurationError(
                 "a listener ended", hint="flower/flower.log in the home says why; start again"
             )
-        try:
-            registry.refresh()
-            last = ""
-        except (FedwardError, OSError) as error:
-            code = error.code if isinstance(error, FedwardError) else type(error).__name__
-            if code != last:
-                tell("roster.unusable", code=code)
-            last = code
+        for event, look in looks.items():
+            code = _code_of(look)
+            if code and code != told.get(event):
+                tell(event, code=code)
+            told[event] = code
+
+
+def _code_of(look: Callable[[], None]) -> str:
+    """Give the code of what went wrong, or nothing."""
+    try:
+        look()
+    except FedwardError as error:
+        return error.code
+    except OSError as error:
+        return type(error).__name__
+    return ""
+
+
+def _office_of(home: CoordinatorHome, folder: Path | None) -> "Office | None":
+    named = home.settings().office
+    if folder is None and not named:
+        return None
+    from fedward_server.consortium.office_folder import Office
+
+    return Office(folder.absolute() if folder is not None else home.file_of(named))
+
+
+def _looks_at_office(
+    home: CoordinatorHome, office: "Office | None", tell: Tell
+) -> dict[str, Callable[[], None]]:
+    """Take over what the office decided before; give what does so again."""
+    if office is None:
+        return {}
+    from fedward_server.coordinator.office_link import OfficeLink
+
+    link = OfficeLink(home, office, tell, time.time)
+    code = _code_of(link.refresh)
+    if code:  # sites go on with the roster that the home has
+        tell("office.unusable", code=code)
+    return {"office.unusable": link.refresh}
 
 
 def _check_certificate(home: CoordinatorHome, tell: Tell) -> None:
@@ -109,11 +178,15 @@ def _check_certificate(home: CoordinatorHome, tell: Tell) -> None:
 
 
 @contextlib.contextmanager
-def _listening(home: CoordinatorHome) -> Iterator[tuple["Listeners", "LoopbackAccess", int]]:
+def _listening(
+    home: CoordinatorHome, office: "Office | None"
+) -> Iterator[tuple["Listeners", "LoopbackAccess", int]]:
     """Serve Flower behind the gates for as long as the block lasts."""
     from fedward_common.flower_environment import LOOPBACK
+    from fedward_server.coordinator.enrolment_answers import EnrolmentAnswers
     from fedward_server.coordinator.listener_gates import LoopbackGate, PublicGate
     from fedward_server.coordinator.listeners import Listeners, bound_socket, port_of
+    from fedward_server.coordinator.request_rate import RequestRate
     from fedward_server.coordinator.superlink import LoopbackAccess, superlink_app
 
     settings = home.settings()
@@ -123,7 +196,9 @@ def _listening(home: CoordinatorHome) -> Iterator[tuple["Listeners", "LoopbackAc
     app = superlink_app(home.database, access)
     _log_through_root("flwr")
     listeners = Listeners(
-        PublicGate(app),
+        PublicGate(
+            app, EnrolmentAnswers(home, office, time.time), RequestRate(SystemClock()).admits
+        ),
         public,
         LoopbackGate(app),
         loopback,

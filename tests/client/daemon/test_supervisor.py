@@ -149,3 +149,12 @@ def test_a_wait_is_at_least_half_of_the_first_and_at_most_the_cap(
 ) -> None:
     wait = Backoff(cap_seconds=cap).wait_seconds(num_ends, draw)
     assert 0.5 <= wait <= cap
+
+
+def test_who_runs_can_be_asked_at_any_time() -> None:
+    watched = Watched()
+    assert watched.supervisor.running() == {"node": True, "tasks": True}
+    watched.children["node"][0].status = 1
+    assert watched.supervisor.running() == {"node": False, "tasks": True}
+    watched.supervisor.tick()
+    assert watched.supervisor.running() == {"node": False, "tasks": True}

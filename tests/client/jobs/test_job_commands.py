@@ -101,6 +101,8 @@ def test_show_says_what_the_policy_no_longer_allows(site: Site, asked: Asking) -
     asked.write_policy("max_rounds = 2")
     assert told(site, asked, "show", asked.run)["forbidden"] == "TOO_MANY_ROUNDS"
     assert "Refused: the job has 4 rounds" in run(site, asked, "show", asked.run).out
+    asked.write_policy('coordinators = ["Another University"]')
+    assert told(site, asked, "show", asked.run)["forbidden"] == "COORDINATOR_NOT_ALLOWED"
 
 
 def test_an_approval_binds_job_and_cohort_and_names_who_gave_it(site: Site, asked: Asking) -> None:

@@ -10,6 +10,7 @@ from tests.client.jobs.asking_coordinator import NOON, PRIVATE, Asking, asking
 from fedward_client.daemon import handlers
 from fedward_client.daemon.site_state import forget_open_sites, open_site
 from fedward_client.daemon.site_work import answer_training
+from fedward_client.enrolment.accepted_members import Member, accepted_members
 from fedward_client.enrolment.membership_files import own_certificate
 from fedward_client.jobs import decisions
 from fedward_client.jobs.job_gate import require_going_on
@@ -113,6 +114,23 @@ def test_within_policy_nobody_is_asked_and_the_audit_log_says_so(tmp_path: Path)
         (line,) = lines.entries()
     assert (line["decision"], line["by"], line["run"]) == ("accepted", "policy.toml", one.run)
     assert find_job(one.home, one.run).state == "under way"
+
+
+def test_a_job_of_a_coordinator_that_is_not_allowed_is_refused_and_waits_for_nobody(
+    tmp_path: Path,
+) -> None:
+    one = asking(tmp_path, jobs='coordinators = ["Another University"]')
+    assert one.propose() == "COORDINATOR_NOT_ALLOWED"
+    assert not job_folder(one.home, one.run).exists()
+    leaders = {m[1] for m in members_here(one) if m[2] == "coordinator"}
+    one.write_policy(f"coordinators = {json.dumps(sorted(leaders))}")
+    assert one.propose() == WAITS
+
+
+def members_here(one: Asking) -> tuple[Member, ...]:
+    known = accepted_members(one.home)
+    assert known is not None
+    return known.members
 
 
 def test_a_simulated_site_asks_nobody(tmp_path: Path) -> None:

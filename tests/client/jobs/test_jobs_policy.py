@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 from tests.tiny_federation import tiny_job
 
-from fedward_client.jobs.jobs_policy import JobsPolicy, require_job_allowed, require_open_hours
+from fedward_client.jobs.jobs_policy import (
+    JobsPolicy,
+    require_coordinator_allowed,
+    require_job_allowed,
+    require_open_hours,
+)
 from fedward_client.site_home import SiteHome
 from fedward_client.site_policy import policy_template, read_policy
 from fedward_common.errors import ConfigurationError, PrivacyError
@@ -60,6 +65,27 @@ def test_a_job_that_is_not_allowed_is_refused_by_its_code(policy: JobsPolicy, co
         require_job_allowed(policy, JOB)
     assert caught.value.code == code
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("allowed", [(), ("University",), ("Other", "coordinator")])
+def test_a_coordinator_is_allowed_by_its_organisation_or_by_its_name(
+    allowed: tuple[str, ...],
+) -> None:
+    require_coordinator_allowed(JobsPolicy(coordinators=allowed), "coordinator", "University")
+
+
+@pytest.mark.parametrize("organisation", ["university", "University ", "", "Other University"])
+def test_a_coordinator_of_another_organisation_is_refused_by_its_code(organisation: str) -> None:
+    policy = JobsPolicy(coordinators=("University",))
+    with pytest.raises(PrivacyError) as caught:
+        require_coordinator_allowed(policy, "coordinator", organisation)
+    assert caught.value.code == "COORDINATOR_NOT_ALLOWED"
+    assert "coordinators" in caught.value.hint
+
+
+def test_an_organisation_that_is_not_known_is_never_one_that_is_allowed() -> None:
+    with pytest.raises(PrivacyError):
+        require_coordinator_allowed(JobsPolicy(coordinators=("x",)), "coordinator", "")
 
 
 def test_a_job_within_every_limit_is_allowed() -> None:
