@@ -9,9 +9,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.at_a_terminal import shell_at_terminal
 
-_BLOCK = re.compile(r"^<!-- (runs in CI(?: with data)?) -->\n```bash\n(.*?)^```", re.M | re.S)
+_BLOCK = re.compile(
+    r"^<!-- (runs in CI(?: with data|: federation)?) -->\n```bash\n(.*?)^```", re.M | re.S
+)
 _NO_DATA, _WITH_DATA = "runs in CI", "runs in CI with data"
+_FEDERATION = "runs in CI: federation"
+_MOST_COMMANDS = 10
+_FEDERATION_SECONDS = 900
+_STOP = "kill $(jobs -p)\n"
+_ANSWERS = {
+    "Passphrase of the consortium's authority: ": "five words nobody would guess",
+    "Once more: ": "five words nobody would guess",
+    "over the telephone? [y/N]: ": "y",
+}
 _PAGES = ("README.md", "docs/REGISTERING.md")
 _COMMANDS = ("fedward ", "fedward-site ", "export FEDWARD_SITE_HOME=", " ")
 _FIRST_CELL = re.compile(r"^\| (.+?) \|", re.M)
@@ -29,15 +41,25 @@ def _is_demo(block: str) -> bool:
 def _run(block: str, folder: Path, **environment: str) -> None:
     """Run a block as a reader would, with the commands of this interpreter."""
     assert all(line.startswith(_COMMANDS) for line in block.splitlines())
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=folder,
-        env=os.environ | environment | {"PATH": path},
+        env=os.environ | environment | {"PATH": _path()},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+
+
+def _path() -> str:
+    """Find the commands of this interpreter first."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+
+
+def _commands(blocks: list[str]) -> list[str]:
+    """Give what a person types, a loop as one command."""
+    whole = "".join(blocks).replace("\\\n", " ")
+    return [line for line in whole.splitlines() if not line.startswith((" ", "done"))]
 
 
 def _named_in_readme(project_root: Path, prefix: str) -> list[str]:
@@ -90,6 +112,32 @@ def test_the_demo_leaves_its_reports_and_results_of_described_fields(
         inner = ("selected", "privacy", "seconds", "secure_aggregation", *result["sites"])
         fields = set(result).union(*(result.get(k) or result["sites"].get(k) for k in inner))
         assert fields - _described_fields(project_root) == set()
+
+
+def test_a_federation_on_one_machine_takes_ten_commands(project_root: Path) -> None:
+    *blocks, stop = _blocks(project_root, _FEDERATION)
+    commands = _commands(blocks)
+    assert stop == _STOP
+    assert 5 < len(commands) <= _MOST_COMMANDS
+    assert all(command.startswith((*_COMMANDS, "for ", "run=$(fedward ")) for command in commands)
+
+
+@pytest.mark.slow
+def test_the_commands_for_a_federation_end_with_a_report_and_no_process(
+    folder: Path, project_root: Path
+) -> None:
+    blocks = _blocks(project_root, _FEDERATION)
+    environment = {"PATH": _path(), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    with shell_at_terminal(blocks, folder, environment) as shell:
+        status = shell.follow(_ANSWERS, _FEDERATION_SECONDS)
+        assert status == 0, shell.said
+        assert shell.left(60) == []
+    named = _named_in_readme(project_root, "trial/")
+    assert named
+    assert [path for path in named if not (folder / path).is_file()] == []
+    result = json.loads((folder / "trial" / "results" / "result.json").read_text())
+    assert result["rounds_completed"] == 5
+    assert result["privacy"]["mechanism"] == "per-site"
 
 
 @pytest.mark.slow
