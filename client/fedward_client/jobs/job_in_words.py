@@ -76,6 +76,7 @@ def words_of(home: SiteHome, kept: KeptJob, settings: SiteSettings) -> JobWords:
         ("leaves", _leaving(job)),
         ("privacy", _privacy(job) if trains else "No patient is trained on."),
         ("budget", _budget(home, policy, cohort)),
+        *_gate(job),
         ("policy", "The site's policy allows it." if refused is None else f"Refused: {refused}."),
     ]
     last = _last_approved(home, kept)
@@ -150,6 +151,17 @@ def _privacy(job: Job) -> str:
     if section.mechanism == "joint":
         return f"{cost}, against whoever sees sums over all sites; much more to others."
     return f"{cost}, with noise that this site draws. Validation and test sums have no bound."
+
+
+def _gate(job: Job) -> Iterator[tuple[str, str]]:
+    if job.hold_out is not None:
+        metric, images = job.hold_out.metric_of(job.selection_metric), job.hold_out.sha256[:12]
+        text = (
+            f"By {metric} on public images at the coordinator (SHA-256 {images}): a round that "
+            f"makes it worse by more than {job.hold_out.largest_drop:g} is left out, and is "
+            "charged to the patients all the same."
+        )
+        yield "judged", text
 
 
 def _budget(home: SiteHome, policy: SitePolicy, cohort: str) -> str:

@@ -1,12 +1,15 @@
 """The commands with which a hospital decides about jobs and looks at them, as people run them."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.client.conftest import Ended, Site
+from tests.client.daemon.asked_site import Coordinator
 from tests.client.jobs.asking_coordinator import PRIVATE, Asking, asking
+from tests.hold_out_sets import with_hold_out
 
 from fedward_client.jobs.decisions import os_user
 from fedward_client.jobs.job_store import read_decision
@@ -95,6 +98,21 @@ def test_show_says_what_differs_from_the_job_that_was_let_in_last(
     found = told(site, other, "show", other.run)
     assert found["compared_with"] == under_way.run
     assert {one["setting"] for one in found["differences"]} == {"privacy.epsilon", "job.rounds"}
+
+
+def test_show_says_by_what_a_round_is_judged_and_that_it_is_charged_all_the_same(
+    site: Site, under_way: Asking, tmp_path: Path
+) -> None:
+    federation = under_way.coordinator.federation
+    gated = with_hold_out(federation, tmp_path / "public.npz", "hold_out.largest_drop=0.2")
+    setup = gated.set_up(tmp_path / "other")
+    other = Asking(Coordinator(gated, setup, setup.key))
+    assert other.propose() == "WAITING_FOR_APPROVAL"
+    words = dict(told(site, other, "show", other.run)["words"])["judged"]
+    assert hashlib.sha256((tmp_path / "public.npz").read_bytes()).hexdigest()[:12] in words
+    assert "worse by more than 0.2 is left out" in words
+    assert "charged" in words
+    assert "judged" not in dict(told(site, under_way, "show", under_way.run)["words"])
 
 
 def test_show_says_what_the_policy_no_longer_allows(site: Site, asked: Asking) -> None:
