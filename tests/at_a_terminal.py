@@ -18,9 +18,10 @@ from pathlib import Path
 
 from tests.real_federation import processes_of_session
 
-# A session's first process must ask for its terminal itself.
+# A session's first process must ask for its terminal itself, and under nohup hang-ups are ignored.
 _AT_TERMINAL = (
-    "import fcntl, os, sys, termios\n"
+    "import fcntl, os, signal, sys, termios\n"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
     "os.execvp(sys.argv[1], sys.argv[1:])"
 )
@@ -54,7 +55,9 @@ class Shell:
         return int(self.popen.wait())
 
     def _read(self, wait_seconds: float) -> bool:
-        if not select.select([self.terminal], [], [], wait_seconds)[0]:
+        watched = select.poll()  # `select` knows no file beyond the 1,024th
+        watched.register(self.terminal, select.POLLIN)
+        if not watched.poll(1000 * wait_seconds):
             return False
         try:
             content = os.read(self.terminal, 1 << 16)

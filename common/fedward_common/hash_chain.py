@@ -194,7 +194,7 @@ def _entry_of(path: Path, number: int, line: bytes) -> dict[str, Any]:
 def _changed(path: Path, line: str) -> CorruptFileError:
     return CorruptFileError(
         f"{path} line {line} was changed after it was written",
-        hint="restore the file, or start the run anew in another folder",
+        hint="keep it for whoever looks into this, and restore the file from its backup",
     )
 
 

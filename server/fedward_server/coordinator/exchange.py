@@ -6,7 +6,7 @@ the next is pulled, so the coordinator never holds more than one. Whatever is wr
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, Message
@@ -42,6 +42,8 @@ _NOT_YET = _DECIDING | {"SITE_PAUSED"}
 
 _POLL_SECONDS = 0.2
 _ASK_AGAIN_SECONDS = 5.0
+# A node that was killed connects again within half a minute.
+_NODE_RETURNS_SECONDS = 60.0
 _SEALED_REPLIES = (messages.TrainReply, messages.EvaluateReply)
 # A code goes into the journal and the report, so a peer's text never does.
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,59}")
@@ -226,6 +228,22 @@ class Exchange:
             return found.keys() >= self._roster.keys()
         # A Grid that waits by itself is a simulated one: all its nodes are there from the start.
         return not waiting
+
+    def wait_for_nodes(self, failures: Collection[Failure]) -> None:
+        """Give nodes that were not connected a minute to come back, before their sites are asked.
+
+        A simulated Grid's nodes do not go.
+
+        Args:
+            failures: Of the attempt before; those for other reasons are no reason to wait.
+        """
+        gone = {f.site for f in failures if f.code == NODE_UNAVAILABLE} & self._nodes.keys()
+        ends = self._clock.now_seconds() + _NODE_RETURNS_SECONDS
+        while self._poll_seconds and self._clock.now_seconds() < ends:
+            connected = set(self._grid.get_node_ids())
+            if all(self._nodes[site] in connected for site in gone if site in self._roster):
+                return
+            self._clock.sleep(self._poll_seconds)
 
     def ask(
         self, question: Question, sites: list[SiteId], deadline_seconds: float

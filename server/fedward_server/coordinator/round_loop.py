@@ -186,6 +186,7 @@ class RoundLoop:
                 self._record("round.abandoned", round=number, attempt=attempt, failures=told)
                 if attempt == last:
                     raise
+                self._exchange.wait_for_nodes(failures)
                 continue
             self._commit(
                 number, attempt, collected, told_failures(failures, number, attempt), pooled

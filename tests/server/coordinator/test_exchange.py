@@ -375,3 +375,51 @@ def test_a_message_to_a_node_that_is_gone_fails_at_once() -> None:
     outcomes = list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
     assert outcomes[0] == Failure(SiteId(SITES[0]), "NODE_UNAVAILABLE")
     assert clock.now == before
+
+
+# -- between two attempts --------------------------------------------------------------------------
+
+GONE = Failure(SiteId("birch"), "NODE_UNAVAILABLE")
+
+
+def waited_for(
+    monkeypatch: pytest.MonkeyPatch, *failures: Failure, back_after_seconds: float
+) -> float:
+    """Give the seconds that an attempt waited for birch's node."""
+    clock = FakeClock()
+    exchange, _ = exchange_over({}, clock)
+
+    def connected(_: ScriptedGrid) -> list[int]:
+        gone = FIRST_NODE + 1 if clock.now < back_after_seconds else None
+        return [node for node in NODES if node != gone]
+
+    monkeypatch.setattr(ScriptedGrid, "get_node_ids", connected)
+    begun = clock.now
+    exchange.wait_for_nodes(failures)
+    return clock.now - begun
+
+
+def test_the_next_attempt_waits_for_a_node_that_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert 20 <= waited_for(monkeypatch, GONE, back_after_seconds=20) < 21
+
+
+def test_a_node_that_does_not_come_back_holds_it_up_for_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert 60 <= waited_for(monkeypatch, GONE, back_after_seconds=1e9) < 61
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure(SiteId("birch"), "NON_FINITE"),
+        Failure(SiteId("nobody"), "NODE_UNAVAILABLE"),
+        Failure(SiteId("alder"), "NODE_UNAVAILABLE"),
+    ],
+)
+def test_nobody_is_waited_for_who_failed_otherwise_or_is_there(
+    monkeypatch: pytest.MonkeyPatch, failure: Failure
+) -> None:
+    assert waited_for(monkeypatch, failure, back_after_seconds=1e9) == 0
