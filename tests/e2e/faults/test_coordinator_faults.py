@@ -1,4 +1,4 @@
-"""The coordinator is killed, or its sites fall silent, in a sum that is under way."""
+"""Sites fall silent in a sum that is under way."""
 
 import signal
 
@@ -6,31 +6,6 @@ import pytest
 from tests.faulty_federation import SECONDS, TASKS, FaultyFederation
 from tests.faulty_network import until
 from tests.masked_federation import FIVE_SITES, MASKED
-
-PATIENT = ("quorum.deadline_seconds=150", "secure_aggregation.step_deadline_seconds=150")
-ONE_ROUND = (MASKED, "job.rounds=1", "evaluation.every=1", *PATIENT)
-
-
-@pytest.mark.slow
-def test_a_masked_run_killed_in_every_step_ends_with_the_undisturbed_weights(
-    federation: FaultyFederation,
-) -> None:
-    """F1, F2, F3: nothing is trained or charged twice, and one set of weights is committed."""
-    undisturbed = federation.undisturbed("killed", *ONE_ROUND)
-    federation.lay_down("killed", *ONE_ROUND)
-    federation.order("killed")
-    for ended in ("train.round", "query.share", "query.mask", "query.confirm"):
-        # Told as the first message of the next step is sent.
-        federation.came("exchange.ended", type=ended, round="1")
-        federation.kill_coordinator()
-    federation.came_at("elder", "message.answered", type="query.unmask", round="1")
-    federation.kill_coordinator()
-    federation.came("run.finished", run="killed")
-    assert federation.outcome("killed") == undisturbed
-    assert federation.kinds("killed").count("round.committed") == 1
-    for site in FIVE_SITES:
-        assert federation.trained(site, "killed") == [1]
-        assert federation.begun(site, "killed") == [1]
 
 
 @pytest.mark.slow
