@@ -83,11 +83,6 @@ class FaultyFederation(RealFederation):
         assert self.coordinator is not None
         return self.coordinator
 
-    def kill_coordinator(self) -> None:
-        """Kill -9 it, and start another on the same home."""
-        self.serving.kill()
-        self.coordinator = self.start_coordinator()
-
     def lay_down(self, run: str, *overrides: str) -> Path:
         """Write a run of this federation's job; give its folder."""
         folder = self.coordinator_home.runs / run

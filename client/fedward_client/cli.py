@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from fedward_client.command_options import HomeOption, JsonOption
 from fedward_client.enrolment.cli_commands import add_enrolment_commands
 from fedward_client.jobs.cli_commands import add_job_commands
 from fedward_client.ledger_group import LedgerGroup
@@ -35,16 +36,6 @@ add_enrolment_commands(app)
 add_job_commands(app)
 _COMMAND_LINE = CommandLine.with_options(app, "fedward-site")
 
-HomeOption = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        envvar="FEDWARD_SITE_HOME",
-        show_default=False,
-        help="Folder of everything that this site keeps.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 NameArgument = Annotated[str, typer.Argument(help="The cohort.", show_default=False)]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show what would change; write no snapshot and no split.")

@@ -5,16 +5,8 @@ from typing import Annotated
 
 import typer
 
-HomeOption = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        envvar="FEDWARD_SITE_HOME",
-        show_default=False,
-        help="Folder of everything that this site keeps.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+from fedward_client.command_options import HomeOption, JsonOption
+
 AnswerOption = Annotated[
     Path | None, typer.Option("--answer", metavar="FILE", help="What the office sent back.")
 ]

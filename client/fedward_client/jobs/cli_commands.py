@@ -1,20 +1,11 @@
 """`fedward-site jobs | show | approve | ...`: added to the command line of a hospital."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-HomeOption = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        envvar="FEDWARD_SITE_HOME",
-        show_default=False,
-        help="Folder of everything that this site keeps.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+from fedward_client.command_options import HomeOption, JsonOption
+
 RunArgument = Annotated[
     str, typer.Argument(help="The run, or the beginning of its name.", show_default=False)
 ]
