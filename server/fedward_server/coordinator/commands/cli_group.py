@@ -21,7 +21,10 @@ HomeOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-RunArgument = Annotated[str, typer.Argument(help="The run's name.", show_default=False)]
+RunArgument = Annotated[
+    str,
+    typer.Argument(help="The run's name, or its id at hospitals.", show_default=False),
+]
 SITES_HELP = "Who trains, with commas between; the roster's other sites only evaluate."
 
 
@@ -127,7 +130,7 @@ def status(run: RunArgument, home: HomeOption, json_: JsonOption = False) -> Non
     """Say how far a run is, who takes part and who could not."""
     from fedward_server.coordinator.commands.runs_command import run_status
 
-    run_status(_home(home), run, json_output=json_)
+    run_status(_home(home), _called(home, run), json_output=json_)
 
 
 @runs_app.command(epilog="Example: fedward watch lung-first --home coordinator")
@@ -135,7 +138,7 @@ def watch(run: RunArgument, home: HomeOption, json_: JsonOption = False) -> None
     """Print a run's journal as it grows, until the run ends."""
     from fedward_server.coordinator.commands.watch_command import run_watch
 
-    run_watch(_home(home), run, json_output=json_)
+    run_watch(_home(home), _called(home, run), json_output=json_)
 
 
 @runs_app.command(epilog="Example: fedward stop lung-first --home coordinator")
@@ -143,7 +146,7 @@ def stop(run: RunArgument, home: HomeOption, json_: JsonOption = False) -> None:
     """Stop a run, also for a coordinator that starts anew, until `launch --resume`."""
     from fedward_server.coordinator.commands.stop_command import run_stop
 
-    run_stop(_home(home), run, json_output=json_)
+    run_stop(_home(home), _called(home, run), json_output=json_)
 
 
 @runs_app.command(epilog="Example: fedward result lung-first --home coordinator --out results")
@@ -158,11 +161,12 @@ def result(
     from fedward_server.coordinator.commands.result_command import run_result
     from fedward_server.coordinator.commands.watch_command import run_watch
 
+    name = _called(home, run)
     if wait:
         if json_:
             raise typer.BadParameter("--wait tells in words; wait with: fedward watch --json")
-        run_watch(_home(home), run, json_output=False)
-    run_result(_home(home), run, out, json_output=json_)
+        run_watch(_home(home), name, json_output=False)
+    run_result(_home(home), name, out, json_output=json_)
 
 
 @runs_app.command(epilog="Example: fedward sites --home coordinator")
@@ -175,6 +179,12 @@ def sites(home: HomeOption, json_: JsonOption = False) -> None:
 
 def _home(folder: Path) -> CoordinatorHome:
     return CoordinatorHome(folder.absolute())
+
+
+def _called(folder: Path, run: str) -> str:
+    from fedward_server.coordinator.commands.run_view import name_of_run
+
+    return name_of_run(_home(folder), run)
 
 
 def _names(text: str) -> list[str]:

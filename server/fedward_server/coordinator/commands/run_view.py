@@ -7,6 +7,7 @@ that is being written counts once it is whole.
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ Entry = dict[str, Any]
 
 _MANIFEST = "manifest.cbor"
 _START = "0" * 64
+# Less of an id is a name rather than an id.
+_ID_BEGINS = re.compile(r"[0-9a-f]{4,64}")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,25 @@ def view_of(home: CoordinatorHome, name: str) -> RunView:
     return RunView(
         name, folder, manifest, manifest.job, entries, replay(entries), is_stopped(folder)
     )
+
+
+def name_of_run(home: CoordinatorHome, called: str) -> str:
+    """Give the name of a run that is called by it, or by the beginning of its id at hospitals.
+
+    What is neither is given back as it is: whoever looks for it says that it is not there.
+
+    Raises:
+        ConfigurationError: Several runs have such an id.
+    """
+    if not _ID_BEGINS.fullmatch(called) or has_run(home.run_folder(called)):
+        return called
+    views = [view for view in views_in(home).values() if isinstance(view, RunView)]
+    fitting = [view.name for view in views if view.manifest.run.startswith(called)]
+    if len(fitting) > 1:
+        raise ConfigurationError(
+            f"the ids of {', '.join(fitting)} begin with {called!r}", hint="give the run's name"
+        )
+    return fitting[0] if fitting else called
 
 
 def names_of_runs(home: CoordinatorHome) -> list[str]:

@@ -1,6 +1,7 @@
 """A run as others see it while its journal is locked and grows."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.server.coordinator.commands.conftest import FINISHED, HALF
 from fedward_common.errors import ConfigurationError, CorruptFileError, FedwardError
 from fedward_server.coordinator.commands.run_view import (
     entries_in,
+    name_of_run,
     names_of_runs,
     state_of,
     view_of,
@@ -97,3 +99,21 @@ def test_the_mark_of_a_stopped_run_goes_when_it_goes_on(tmp_path: Path) -> None:
     assert is_stopped(tmp_path)
     let_go_on(tmp_path)
     assert not is_stopped(tmp_path)
+
+
+def test_a_run_is_called_by_its_name_or_by_the_beginning_of_its_id(home: CoordinatorHome) -> None:
+    run_id = view_of(home, FINISHED).manifest.run
+    with pytest.raises(ConfigurationError, match=f"{FINISHED}.*{HALF}|{HALF}.*{FINISHED}"):
+        name_of_run(home, run_id)
+    shutil.rmtree(home.runs / HALF)
+    assert {name_of_run(home, called) for called in (FINISHED, run_id, run_id[:4])} == {FINISHED}
+    for called in (run_id[:3], run_id + "0", "../" + run_id, "none", ""):
+        assert name_of_run(home, called) == called
+    (home.runs / FINISHED).rename(home.runs / run_id[:4])
+    assert name_of_run(home, run_id[:4]) == run_id[:4]
+
+
+def test_a_run_that_cannot_be_read_is_called_by_its_name(home: CoordinatorHome) -> None:
+    (home.runs / HALF / "entries.jsonl").write_text("{}\n")
+    assert name_of_run(home, view_of(home, FINISHED).manifest.run) == FINISHED
+    assert name_of_run(home, HALF) == HALF

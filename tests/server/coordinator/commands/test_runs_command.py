@@ -54,6 +54,14 @@ def test_status_says_how_far_a_run_is_and_who_takes_part(fedward: Fedward) -> No
     assert "10 to 19" in text
 
 
+def test_a_run_is_found_by_the_id_that_hospitals_know(
+    home: CoordinatorHome, fedward: Fedward
+) -> None:
+    (home.runs / HALF / "manifest.cbor").unlink()
+    run_id = json.loads(fedward("status", FINISHED, "--json").out)["run_id"]
+    assert json.loads(fedward("status", run_id, "--json").out)["run"] == FINISHED
+
+
 def test_status_names_whoever_failed_with_the_code(
     home: CoordinatorHome, fedward: Fedward, member: TinyFederation
 ) -> None:
