@@ -3,13 +3,15 @@
 import inspect
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
+from flwr.superlink.grid import HttpGrid
 
+from fedward_common.array_assembly import inflate_in_place
 from fedward_common.flower_runtime import hold_less, look_sooner
 
 PULLS = ("pull_objects", "pull_and_inflate_object_from_tree")
@@ -19,8 +21,8 @@ PULLS = ("pull_objects", "pull_and_inflate_object_from_tree")
 def flowers_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Flower's module, as it is again afterwards."""
     inside = vars(inflatable_utils)
-    push = "push_object_contents_from_iterable"
-    monkeypatch.setitem(inside, push, inside[push])
+    for name in ("push_object_contents_from_iterable", "inflate_object_from_contents"):
+        monkeypatch.setitem(inside, name, inside[name])
     kept = {name: inside[name].__kwdefaults__ for name in PULLS}
     yield inflatable_utils
     for name, defaults in kept.items():
@@ -64,6 +66,18 @@ def test_what_is_changed_is_what_flower_has(flowers_own: Any) -> None:
         )
     source = inspect.getsource(flowers_own.push_objects)
     assert "push_object_contents_from_iterable(\n" in source
+    for whole in (flowers_own.pull_and_inflate_object_from_tree, HttpGrid.pull_messages):
+        assert "inflate_object_from_contents(" in inspect.getsource(whole)
+    assert inspect.signature(inflate_in_place) == inspect.signature(
+        flowers_own.inflate_object_from_contents, eval_str=True
+    )
+
+
+def test_a_module_that_took_the_function_by_name_is_changed_as_well(flowers_own: Any) -> None:
+    user = ModuleType("user")
+    hold_less(user)
+    assert flowers_own.inflate_object_from_contents is inflate_in_place
+    assert vars(user)["inflate_object_from_contents"] is inflate_in_place
 
 
 def test_a_part_is_made_when_the_one_before_it_was_pushed(flowers_own: Any) -> None:

@@ -20,7 +20,7 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.run import Run
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid
+from flwr.superlink.grid import HttpGrid, http_grid
 
 from fedward_common.clock import Clock, SystemClock
 from fedward_common.errors import FedwardError, StoppedError
@@ -172,7 +172,7 @@ class RunTasks:
     def serve(self) -> None:
         """Take one task after another."""
         look_sooner()
-        hold_less()
+        hold_less(http_grid)
         while not self._stop.is_set():
             try:
                 took_one = self.do_next()
