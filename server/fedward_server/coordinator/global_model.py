@@ -1,9 +1,9 @@
 """The global weights and the running sum of a round: two model-sized buffers, however many sites.
 
 The weights are kept as the very bytes that are sent, so sending makes no copy; the sum of one round
-is also the scratch space of its commit. Beside them live only the optimizer's state and, where the
-job asks for it, the moving average; a commit that may be undone needs the state before it beside
-them. Updates are added in the order they are given; the round loop takes sites in the order of
+is also the scratch space of its commit, and there is none before the first update and after the
+commit. Beside them live only the optimizer's state and, where the job asks for it, the moving
+average; a commit that may be undone needs the state before it beside them. Updates are added in the order they are given; the round loop takes sites in the order of
 their names, so a result does not depend on who was faster.
 """
 
@@ -49,7 +49,8 @@ class GlobalModel:
         self.optimizer = optimizer
         self.round = 0
         self._ema_decay = ema_decay
-        self._sum = np.zeros(len(weights) // 4, dtype=np.float32)
+        self._num_parameters = len(weights) // 4
+        self._sum: NDArray[np.float32] | None = None
         self._scratch = np.empty(_BLOCK, dtype=np.float32)
         self._total_weight = 0.0
 
@@ -60,7 +61,7 @@ class GlobalModel:
 
     def begin_round(self) -> None:
         """Forget whatever an attempt left in the sum."""
-        self._sum[:] = 0
+        self._sum = None
         self._total_weight = 0.0
 
     def add(self, update: NDArray[np.float32], weight: float) -> None:
@@ -73,12 +74,17 @@ class GlobalModel:
         # A NaN anywhere is the least and the greatest, and compares as neither.
         if not (update.min() >= -MAX_CHANGE and update.max() <= MAX_CHANGE):
             raise UnusableUpdateError("an update holds NaN, infinity or a value beyond 1e6")
+        if self._sum is None:
+            self._sum = self._empty_sum()
         for at in range(0, update.size, _BLOCK):
             block = slice(at, at + _BLOCK)
             part = self._scratch[: update[block].size]
             np.multiply(update[block], np.float32(weight), out=part)
             self._sum[block] += part
         self._total_weight += weight
+
+    def _empty_sum(self) -> NDArray[np.float32]:
+        return np.zeros(self._num_parameters, dtype=np.float32)
 
     def take_sum(
         self,
@@ -90,7 +96,7 @@ class GlobalModel:
         """Take the sum of all weighted updates, where it comes as one.
 
         Args:
-            weighted_sum: Shape (num_parameters,).
+            weighted_sum: Shape (num_parameters,); the model's own from now on, without a copy.
             total_weight: Sum of the weights in it.
             mean_norm_limit: L2 norm that the mean update may have; 0 takes any.
 
@@ -103,7 +109,7 @@ class GlobalModel:
         most = MAX_CHANGE * np.float32(total_weight)
         if not (weighted_sum.min() >= -most and weighted_sum.max() <= most):
             raise UnusableUpdateError("a sum holds NaN, infinity or a value beyond 1e6")
-        self._sum[:] = weighted_sum
+        self._sum = weighted_sum
         self._total_weight = total_weight
 
     def commit_round(self) -> None:
@@ -112,7 +118,8 @@ class GlobalModel:
         Raises:
             UnusableUpdateError: The result is not finite; the weights stay as they were.
         """
-        step = self._sum
+        step = self._empty_sum() if self._sum is None else self._sum
+        self._sum = None
         with np.errstate(over="ignore", invalid="ignore"):
             step *= np.float32(1 / self._total_weight)
             self.optimizer.turn_into_step(step)

@@ -204,6 +204,20 @@ def test_memory_of_a_round_does_not_grow_with_the_number_of_sites() -> None:
     assert many < 2.5
 
 
+def test_between_two_rounds_there_is_no_sum() -> None:
+    weights = bytes(MODEL_BYTES)
+    tracemalloc.start()
+    try:
+        model = GlobalModel(weights, FedAvg(1.0), 0.0)
+        model.begin_round()
+        assert tracemalloc.get_traced_memory()[0] < 0.5 * MODEL_BYTES
+        model.add(np.ones(NUM_PARAMETERS, dtype=np.float32), 1.0)
+        model.commit_round()
+        assert tracemalloc.get_traced_memory()[0] < 1.5 * MODEL_BYTES  # the new weights
+    finally:
+        tracemalloc.stop()
+
+
 # -- a sum that came as one ------------------------------------------------------------------------
 
 
@@ -215,6 +229,17 @@ def test_a_sum_is_as_good_as_its_parts() -> None:
     whole.take_sum(np.array([1.0, 0.5, 0.25], dtype=np.float32), 1.75)
     whole.commit_round()
     assert whole.weights == parts.weights
+
+
+def test_a_sum_that_came_as_one_is_taken_without_a_copy() -> None:
+    model = GlobalModel(bytes(MODEL_BYTES), FedAvg(1.0), 0.0)
+    total = np.ones(NUM_PARAMETERS, dtype=np.float32)
+    tracemalloc.start()
+    try:
+        model.take_sum(total, 1.0, mean_norm_limit=1e9)
+        assert tracemalloc.get_traced_memory()[1] < 0.5 * MODEL_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
