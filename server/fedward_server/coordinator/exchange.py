@@ -268,8 +268,8 @@ class Exchange:
             if site not in sent:  # no node answered for it when the run went on
                 yield Failure(site, NODE_UNAVAILABLE if site in self._roster else NOT_IN_ROSTER)
                 continue
-            outcome = self._await(sent[site], question, ends, site)
-            yield Failure(site, LATE) if outcome is None else outcome
+            # Named by nothing here: a vector would live on while the next one is pulled.
+            yield self._await(sent[site], question, ends, site) or Failure(site, LATE)
 
     def _push(
         self, question: Question, encoded: tuple[str, bytes], node: int, *, recipient: str

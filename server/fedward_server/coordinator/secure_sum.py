@@ -217,20 +217,25 @@ class SecureAttempt:
         totals = MaskedTotals.empty(self.layout)
         survivors = []
         for outcome in self.exchange.ask_each(questions, self._deadline):
-            wanted = {messages.MASKED, messages.LANE}
-            if not _is_reply(outcome, "mask", wanted):
-                self._failed(_failure_of(outcome))
-                continue
-            try:
-                totals.add(outcome.arrays, self.layout)  # type: ignore[union-attr]
-            except FedwardError as error:
-                self._failed(Failure(outcome.site, error.code))
-                continue
-            survivors.append(outcome.site)
+            if self._is_added(outcome, totals):
+                survivors.append(outcome.site)
+            del outcome  # or its vector would live on while the next one is pulled
         try:
             return machine.fix_survivors(state, survivors), totals
         except FedwardError as error:
             raise self._too_few("mask", error) from error
+
+    def _is_added(self, outcome: Answer | Failure, totals: MaskedTotals) -> bool:
+        """Add what one site sent; where that cannot be, note why."""
+        if not _is_reply(outcome, "mask", {messages.MASKED, messages.LANE}):
+            self._failed(_failure_of(outcome))
+            return False
+        try:
+            totals.add(outcome.arrays, self.layout)  # type: ignore[union-attr]
+        except FedwardError as error:
+            self._failed(Failure(outcome.site, error.code))
+            return False
+        return True
 
     def _confirm(self, state: machine.AttemptState) -> machine.AttemptState:
         if len(state.confirmed) >= state.threshold:

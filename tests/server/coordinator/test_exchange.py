@@ -1,6 +1,7 @@
 """One question to three scripted sites: whatever is wrong with one answer, the others count."""
 
 import dataclasses
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -43,6 +44,22 @@ def test_answers_come_in_the_order_of_the_sites_with_their_arrays() -> None:
         assert isinstance(answer, Answer)
         assert answer.message == messages.TrainReply(2)
         np.testing.assert_array_equal(answer.arrays["update"], [0, 1, 2, 3])
+
+
+def test_an_answer_that_its_caller_dropped_is_gone_when_the_next_one_is_pulled() -> None:
+    vectors: list[weakref.ref[Any]] = []
+    living: list[int] = []
+
+    def counting(site: SiteId, request: Message) -> Message:
+        living.append(sum(vector() is not None for vector in vectors))
+        return reply_to(request, site)
+
+    exchange, _ = exchange_over(dict.fromkeys(SITES, counting))
+    for answer in exchange.ask(question(), list(KEYS), DEADLINE_SECONDS):
+        assert isinstance(answer, Answer)
+        vectors.append(weakref.ref(answer.arrays["update"]))
+        del answer
+    assert living == [0, 0, 0]
 
 
 def test_a_request_is_signed_for_its_one_recipient() -> None:
