@@ -4,24 +4,32 @@ Every file is sealed under a key derived from the key of the round and a salt of
 the round is to overwrite and remove that one small key first; what remains of the other files, in a
 backup or in blocks that a disk kept, is noise. (A disk that keeps old versions of overwritten
 blocks may keep the key as well; full-disk encryption is the answer to that.)
+
+A file that is written whole is sealed in blocks, so that a vector needs no second copy. The key of
+a block is bound to its place and to whether it is the last: blocks that were cut off, swapped,
+repeated or taken from another file do not open.
 """
 
+import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from fedward_common.atomic_files import full_disk_named, sync_folder, write_all, write_atomically
 from fedward_common.crypto.key_derivation import derive_key
-from fedward_common.crypto.sealing import open_sealed, seal
+from fedward_common.crypto.sealing import TAG_BYTES, open_sealed, seal
 from fedward_common.crypto.secret_bytes import SecretBytes
 from fedward_common.errors import CorruptFileError, UnverifiedMessageError
 
 _KEY = "round.key"
 _LABEL = "fedward round vault v1"
+_BLOCK_LABEL = "fedward round vault block v1"
 _KEY_BYTES = 32
 _SALT_BYTES = 16
 _LENGTH_BYTES = 8
+_BLOCK_BYTES = 1 << 20
 
 
 _Identity = tuple[int, int, int, int]
@@ -62,29 +70,71 @@ class RoundVault:
         key, file = self.identity(_KEY), self.identity(name)
         return None if key is None or file is None else (key, file)
 
-    def write(self, name: str, content: bytes | memoryview) -> None:
+    def write(self, name: str, *parts: bytes | memoryview) -> None:
         """Seal a file, in place of the one of this name.
+
+        Args:
+            name: Of the file.
+            parts: Its content, one behind the other; no second copy of it is made.
 
         Raises:
             DiskFullError: No space; the old file is untouched.
         """
-        salt = os.urandom(_SALT_BYTES)
-        sealed = seal(self._key_of(salt, name), content, associated=name.encode())
-        write_whole(self._path(name), (salt, sealed), durable=self.durable)
+        round_key, salt = self._round_key(), os.urandom(_SALT_BYTES)
+        num_blocks = max(1, -(-sum(memoryview(part).nbytes for part in parts) // _BLOCK_BYTES))
+        sealed = (
+            seal(_block_key(round_key, salt, place, place + 1 == num_blocks, name), block,
+                 associated=name.encode())
+            for place, block in enumerate(_in_blocks(parts))
+        )  # fmt: skip
+        write_whole(self._path(name), itertools.chain((salt,), sealed), durable=self.durable)
 
-    def read(self, name: str) -> bytes | None:
-        """Open a file; None where it is not there, or the round's key is gone.
+    def read_into(self, name: str, *places: memoryview) -> bool:
+        """Open a file into memory of the caller, without a second copy of it.
+
+        Args:
+            name: Of the file.
+            places: Where its content goes, one behind the other.
+
+        Returns:
+            Whether it is there, with its key, and exactly as long as all places together. If not,
+            what the places hold means nothing.
 
         Raises:
-            CorruptFileError: It is not what was sealed.
+            CorruptFileError: It is not what was sealed; what the places hold means nothing.
         """
-        if not self.is_open:
-            return None
+        file = self._file(name)
+        if file is None:
+            return False
+        with file:
+            return _fill(places, self._opened_blocks(name, file))
+
+    def _file(self, name: str) -> BinaryIO | None:
         try:
-            content = self._path(name).read_bytes()
+            return self._path(name).open("rb") if self.is_open else None
         except FileNotFoundError:
             return None
-        return self._opened(name, memoryview(content))
+
+    def _opened_blocks(self, name: str, file: BinaryIO) -> Iterator[bytes]:
+        """Open one block after the other; a file that was cut has no last one."""
+        round_key, salt = self._round_key(), file.read(_SALT_BYTES)
+        bytes_left = os.fstat(file.fileno()).st_size - _SALT_BYTES
+        for place in itertools.count():
+            sealed = file.read(_BLOCK_BYTES + TAG_BYTES)
+            bytes_left -= len(sealed)
+            is_last = bytes_left <= 0
+            key = _block_key(round_key, salt, place, is_last, name)
+            try:
+                yield open_sealed(key, sealed, associated=name.encode())
+            except UnverifiedMessageError as error:
+                raise self._damaged(name) from error
+            if is_last:
+                return
+
+    def _damaged(self, name: str) -> CorruptFileError:
+        return CorruptFileError(
+            f"{self._path(name)} is not what was written", hint="the round cannot go on here"
+        )
 
     def _opened(self, name: str, content: memoryview) -> bytes:
         salt, sealed = bytes(content[:_SALT_BYTES]), content[_SALT_BYTES:]
@@ -92,9 +142,7 @@ class RoundVault:
             key = self._key_of(salt, name)
             return open_sealed(key, sealed, associated=name.encode())
         except UnverifiedMessageError as error:
-            raise CorruptFileError(
-                f"{self._path(name)} is not what was written", hint="the round cannot go on here"
-            ) from error
+            raise self._damaged(name) from error
 
     def append(self, name: str, content: bytes) -> None:
         """Seal a small record behind the others of a file; `latest` gives it.
@@ -199,7 +247,7 @@ class RoundVault:
         return known
 
 
-def write_whole(path: Path, blocks: tuple[bytes | memoryview, ...], *, durable: bool) -> None:
+def write_whole(path: Path, blocks: Iterable[bytes | memoryview], *, durable: bool) -> None:
     """Write a file of its owner alone, whole or not at all.
 
     Args:
@@ -252,28 +300,42 @@ def _write_at(file: int, record: bytes, at: int) -> None:
         view, at = view[written:], at + written
 
 
-def framed(parts: Iterable[bytes | memoryview]) -> bytes:
-    """Join parts, each behind its length in 8 bytes."""
-    views = [memoryview(part).cast("B") for part in parts]
-    return b"".join(piece for view in views for piece in (len(view).to_bytes(8, "big"), view))
+def _block_key(
+    round_key: SecretBytes, salt: bytes, place: int, is_last: bool, name: str
+) -> SecretBytes:
+    """Derive the key that seals one block and nothing else."""
+    context = salt + place.to_bytes(8, "big") + bytes((is_last,)) + name.encode()
+    return derive_key(round_key, label=_BLOCK_LABEL, context=context)
 
 
-def unframed(content: bytes, count: int) -> list[memoryview]:
-    """Take `count` joined parts apart, without a copy.
+def _in_blocks(parts: Iterable[bytes | memoryview]) -> Iterator[bytes | bytearray]:
+    """Cut joined parts into blocks of one length; the last is as long or shorter."""
+    block = bytearray()
+    for part in parts:
+        view = memoryview(part).cast("B")
+        while view:
+            if len(block) == _BLOCK_BYTES:
+                yield block
+                block = bytearray()
+            room = _BLOCK_BYTES - len(block)
+            block += view[:room]
+            view = view[room:]
+    yield block
 
-    Raises:
-        CorruptFileError: There are more, fewer, or others.
-    """
-    view, parts, at = memoryview(content), [], 0
-    while at < len(view):
-        length = int.from_bytes(view[at : at + 8], "big")
-        parts.append(view[at + 8 : at + 8 + length])
-        at += 8 + length
-    if len(parts) != count or at != len(view):
-        raise CorruptFileError(
-            f"{len(parts)} parts came, {count} were written", hint="the round cannot go on here"
-        )
-    return parts
+
+def _fill(places: Iterable[memoryview], blocks: Iterator[bytes]) -> bool:
+    """Copy blocks to their places; say whether they are exactly as long."""
+    block = memoryview(b"")
+    for place in places:
+        room = place.cast("B")
+        while room:
+            block = block or memoryview(next(blocks, b""))
+            if not block:
+                return False
+            size = min(len(room), len(block))
+            room[:size] = block[:size]
+            room, block = room[size:], block[size:]
+    return not block and not any(blocks)
 
 
 def forget_vault(folder: Path, *, durable: bool = True) -> None:

@@ -1,13 +1,25 @@
 """Files that nobody reads once the round's key is gone."""
 
+import contextlib
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from fedward_common import round_vault
 from fedward_common.errors import CorruptFileError
-from fedward_common.round_vault import RoundVault, forget_vault, framed, unframed
+from fedward_common.round_vault import RoundVault, forget_vault
 
 CONTENT = b"the update of one hospital " * 50
+
+
+def found(vault: RoundVault, name: str, num_bytes: int = len(CONTENT)) -> bytes | None:
+    place = bytearray(num_bytes)
+    return bytes(place) if vault.read_into(name, memoryview(place)) else None
 
 
 @pytest.fixture(params=[True, False], ids=["durable", "simulated"])
@@ -18,8 +30,8 @@ def vault(request: pytest.FixtureRequest, tmp_path: Path) -> RoundVault:
 def test_what_is_written_is_read_and_stands_in_no_file(vault: RoundVault) -> None:
     vault.write("a.sealed", CONTENT)
     vault.write("b.sealed", memoryview(CONTENT[::-1]))
-    assert vault.read("a.sealed") == CONTENT
-    assert vault.read("b.sealed") == CONTENT[::-1]
+    assert found(vault, "a.sealed") == CONTENT
+    assert found(vault, "b.sealed") == CONTENT[::-1]
     written = b"".join(path.read_bytes() for path in vault.folder.iterdir())
     assert CONTENT[:16] not in written
 
@@ -36,11 +48,11 @@ def test_the_same_content_is_sealed_under_another_key_each_time(vault: RoundVaul
 def test_a_file_that_was_never_written_and_a_vault_that_was_never_made_hold_nothing(
     vault: RoundVault,
 ) -> None:
-    assert vault.read("a.sealed") is None
+    assert found(vault, "a.sealed") is None
     assert not vault.is_open
     assert not vault.folder.exists()  # reading makes nothing
     vault.write("a.sealed", CONTENT)
-    assert vault.read("b.sealed") is None
+    assert found(vault, "b.sealed") is None
 
 
 def test_without_the_key_nothing_can_be_read_and_other_files_stay(vault: RoundVault) -> None:
@@ -50,10 +62,10 @@ def test_without_the_key_nothing_can_be_read_and_other_files_stay(vault: RoundVa
     vault.destroy()
     assert [path.name for path in vault.folder.iterdir()] == ["answers.cbor"]
     (vault.folder / "a.sealed").write_bytes(copy)  # as a backup would bring it back
-    assert vault.read("a.sealed") is None
+    assert found(vault, "a.sealed") is None
     vault.write("b.sealed", CONTENT)  # another key, which does not open it either
     with pytest.raises(CorruptFileError):
-        vault.read("a.sealed")
+        found(vault, "a.sealed")
 
 
 def test_the_key_is_overwritten_before_it_is_removed(
@@ -96,7 +108,7 @@ def test_a_bit_flip_anywhere_is_found(vault: RoundVault, at: int) -> None:
     content[at] ^= 1
     path.write_bytes(bytes(content))
     with pytest.raises(CorruptFileError, match=r"a\.sealed is not what was written"):
-        vault.read("a.sealed")
+        found(vault, "a.sealed")
 
 
 @pytest.mark.parametrize("key", [b"", bytes(31), bytes(33)])
@@ -104,7 +116,7 @@ def test_what_is_no_key_seals_and_opens_nothing(vault: RoundVault, key: bytes) -
     vault.write("a.sealed", CONTENT)
     (vault.folder / "round.key").write_bytes(key)
     with pytest.raises(CorruptFileError, match=r"round\.key is no key"):
-        vault.read("a.sealed")
+        found(vault, "a.sealed")
     with pytest.raises(CorruptFileError, match=r"round\.key is no key"):
         vault.write("b.sealed", CONTENT)
 
@@ -113,7 +125,7 @@ def test_a_file_under_another_name_does_not_open(vault: RoundVault) -> None:
     vault.write("a.sealed", CONTENT)
     (vault.folder / "a.sealed").rename(vault.folder / "b.sealed")
     with pytest.raises(CorruptFileError):
-        vault.read("b.sealed")
+        found(vault, "b.sealed")
 
 
 def test_only_the_owner_may_read_any_of_it(vault: RoundVault) -> None:
@@ -122,20 +134,140 @@ def test_only_the_owner_may_read_any_of_it(vault: RoundVault) -> None:
     assert all(path.stat().st_mode & 0o077 == 0 for path in vault.folder.iterdir())
 
 
-def test_parts_come_apart_as_they_were_joined() -> None:
-    parts = [b"", b"a", b"bc" * 1000]
-    assert [bytes(part) for part in unframed(framed(parts), 3)] == parts
+# -- blocks ----------------------------------------------------------------------------------------
+
+BLOCK, TAG, SALT = 1 << 20, 16, 16
+SEALED_BLOCK = BLOCK + TAG
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_another_number_of_parts_is_refused(count: int) -> None:
-    with pytest.raises(CorruptFileError, match="2 parts came"):
-        unframed(framed([b"a", b"b"]), count)
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Blocks of four bytes."""
+    monkeypatch.setattr(round_vault, "_BLOCK_BYTES", 4)
+    return 4
 
 
-def test_parts_that_were_cut_are_refused() -> None:
-    with pytest.raises(CorruptFileError):
-        unframed(framed([b"abc", b"defg"])[:-1], 2)
+def sealed_blocks(path: Path, num_bytes: int) -> list[bytes]:
+    content = path.read_bytes()[SALT:]
+    size = num_bytes + TAG
+    return [content[at : at + size] for at in range(0, len(content), size)]
+
+
+def put(path: Path, blocks: list[bytes]) -> None:
+    path.write_bytes(path.read_bytes()[:SALT] + b"".join(blocks))
+
+
+@pytest.mark.usefixtures("small_blocks")
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(st.binary(max_size=9), max_size=4))
+def test_parts_are_read_as_they_were_written_wherever_blocks_end(
+    tmp_path: Path, parts: list[bytes]
+) -> None:
+    vault = RoundVault(tmp_path / "round", durable=False)
+    vault.write("a.sealed", *parts)
+    places = [bytearray(len(part)) for part in parts]
+    views = [memoryview(place) for place in places]
+    assert vault.read_into("a.sealed", *views)
+    assert places == parts
+    whole = b"".join(parts)
+    assert found(vault, "a.sealed", len(whole)) == whole
+    for other in {len(whole) + 1, len(whole) + 4, max(0, len(whole) - 1)} - {len(whole)}:
+        assert found(vault, "a.sealed", other) is None
+
+
+def test_what_is_not_there_or_has_no_key_fills_nothing(vault: RoundVault) -> None:
+    place = bytearray(6)
+    assert not vault.read_into("a.sealed", memoryview(place))
+    vault.write("a.sealed", b"secret")
+    vault.destroy()
+    assert not vault.read_into("a.sealed", memoryview(place))
+    assert place == bytes(6)
+
+
+def test_arrays_are_read_into_arrays_of_any_type(vault: RoundVault) -> None:
+    words, empty = np.arange(7, dtype=np.uint32), np.zeros(0, dtype=np.uint64)
+    vault.write("a.sealed", words.data, empty.data)
+    found = np.zeros(7, dtype=np.uint32)
+    assert vault.read_into("a.sealed", found.data, empty.data)
+    np.testing.assert_array_equal(found, words)
+
+
+def test_a_file_of_some_blocks_has_a_tag_for_each(vault: RoundVault) -> None:
+    vault.write("a.sealed", bytes(2 * BLOCK + 5))
+    assert (vault.folder / "a.sealed").stat().st_size == SALT + 2 * SEALED_BLOCK + 5 + TAG
+    assert found(vault, "a.sealed", 2 * BLOCK + 5) == bytes(2 * BLOCK + 5)
+
+
+BLOCKS_PUT_WRONGLY: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "the last is cut off": lambda blocks: blocks[:-1],
+    "only the first is left": lambda blocks: blocks[:1],
+    "the first is cut off": lambda blocks: blocks[1:],
+    "two are swapped": lambda blocks: [blocks[1], blocks[0], *blocks[2:]],
+    "one is repeated": lambda blocks: [blocks[0], *blocks],
+    "the last is repeated": lambda blocks: [*blocks, blocks[-1]],
+    "the last is cut short": lambda blocks: [*blocks[:-1], blocks[-1][:-1]],
+    "none is left": lambda blocks: [],
+}
+
+
+@pytest.mark.parametrize("spoil", BLOCKS_PUT_WRONGLY.values(), ids=BLOCKS_PUT_WRONGLY)
+@pytest.mark.parametrize("content", [b"abcdabcdabcd", b"abcdabcdab"], ids=["whole", "shorter"])
+def test_blocks_that_are_not_where_they_were_written_do_not_open(
+    vault: RoundVault,
+    small_blocks: int,
+    content: bytes,
+    spoil: Callable[[list[bytes]], list[bytes]],
+) -> None:
+    vault.write("a.sealed", content)
+    path = vault.folder / "a.sealed"
+    put(path, spoil(sealed_blocks(path, small_blocks)))
+    with pytest.raises(CorruptFileError, match=r"a\.sealed is not what was written"):
+        found(vault, "a.sealed", len(content))
+    for num_bytes in (0, 4, 8, 16):  # nor does what is left pass for a file of another length
+        with contextlib.suppress(CorruptFileError):
+            assert found(vault, "a.sealed", num_bytes) is None
+
+
+def test_a_block_of_another_file_of_the_round_does_not_open(
+    vault: RoundVault, small_blocks: int
+) -> None:
+    for _ in range(2):  # also of an earlier file of the same name
+        before = sealed_blocks(vault.folder / "a.sealed", small_blocks) if vault.is_open else []
+        vault.write("a.sealed", b"abcdefgh")
+    vault.write("b.sealed", b"abcdefgh")
+    path = vault.folder / "a.sealed"
+    own = sealed_blocks(path, small_blocks)
+    for other in (before, sealed_blocks(vault.folder / "b.sealed", small_blocks)):
+        put(path, [own[0], other[1]])
+        with pytest.raises(CorruptFileError):
+            found(vault, "a.sealed", 8)
+    put(path, own)
+    assert found(vault, "a.sealed", 8) == b"abcdefgh"
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_equal_blocks_are_sealed_to_different_bytes(vault: RoundVault) -> None:
+    vault.write("a.sealed", b"same" * 20)
+    blocks = sealed_blocks(vault.folder / "a.sealed", 4)
+    assert len(set(blocks)) == 20
+
+
+def test_a_vector_is_written_and_read_with_a_few_blocks_beside_it(vault: RoundVault) -> None:
+    vector = np.arange(4 * BLOCK, dtype=np.uint32)  # 16 blocks
+    tracemalloc.start()
+    try:
+        vault.write("a.sealed", vector.data)
+        assert tracemalloc.get_traced_memory()[1] < 5 * BLOCK
+        found = np.empty_like(vector)
+        tracemalloc.reset_peak()
+        assert vault.read_into("a.sealed", found.data)
+        assert tracemalloc.get_traced_memory()[1] < found.nbytes + 5 * BLOCK
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, vector)
+
+
+# -- records ---------------------------------------------------------------------------------------
 
 
 def test_the_latest_record_counts_and_none_stands_in_the_file(vault: RoundVault) -> None:

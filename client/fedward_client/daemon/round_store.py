@@ -16,7 +16,7 @@ from fedward_client.secagg.member_state import MemberState, Stage
 from fedward_common.atomic_files import sync_folder, write_atomically
 from fedward_common.crypto.mask_stream import Words
 from fedward_common.crypto.secret_bytes import SecretBytes
-from fedward_common.errors import AggregationRefusedError, CorruptFileError
+from fedward_common.errors import AggregationRefusedError
 from fedward_common.round_vault import RoundVault, forget_vault, names_in, write_whole
 from fedward_common.secagg import refusal_codes as codes
 from fedward_common.secagg.binding import RoundBinding
@@ -29,7 +29,6 @@ _CONTRIBUTION = "contribution.sealed"
 _ANSWERS = "answers.cbor"
 _ABANDONMENTS = "abandonments-{}.cbor"
 _OVER = "over"
-_HASH_BYTES = 32
 
 _Identities = tuple[tuple[int, int, int, int], tuple[int, int, int, int]]
 
@@ -135,17 +134,15 @@ class RoundStore:
         self, layout: ContributionLayout, binding: RoundBinding
     ) -> tuple[Words, NDArray[np.uint64]] | None:
         """Give writable copies of words and lane, if they are of these weights and this layout."""
-        content = self.vault.read(_CONTRIBUTION)
-        if content is None or content[:_HASH_BYTES] != _content_hash(binding):
+        made_of = _content_hash(binding)
+        found = bytearray(len(made_of))
+        words: Words = np.empty(layout.num_words, np.uint32)
+        if layout.word_bytes == 8:
+            words = np.empty(layout.num_words, np.uint64)
+        lane = np.empty(layout.lane.length, np.uint64)
+        places = (memoryview(found), words.data, lane.data)
+        if not self.vault.read_into(_CONTRIBUTION, *places) or found != made_of:
             return None
-        dtype = np.dtype(np.uint64 if layout.word_bytes == 8 else np.uint32)
-        ends = _HASH_BYTES + layout.num_words * dtype.itemsize
-        if len(content) != ends + 8 * layout.lane.length:
-            raise CorruptFileError(
-                f"{self._folder / _CONTRIBUTION} has another length", hint="abandon the round"
-            )
-        words = np.frombuffer(content, dtype, layout.num_words, _HASH_BYTES).copy()
-        lane = np.frombuffer(content, np.uint64, layout.lane.length, ends).copy()
         return words, lane
 
     def keep_contribution(
@@ -156,8 +153,7 @@ class RoundStore:
         lane: NDArray[np.uint64],
     ) -> None:
         """Write the contribution, sealed, before anybody hears of it."""
-        content = b"".join((_content_hash(binding), words.data, lane.data))
-        self.vault.write(_CONTRIBUTION, content)
+        self.vault.write(_CONTRIBUTION, _content_hash(binding), words.data, lane.data)
 
     def abandonments(self, attempt: int) -> list[bytes]:
         """Give what was shown of others' abandonments of an attempt."""

@@ -3,8 +3,9 @@
 The weights are kept as the very bytes that are sent, so sending makes no copy; the sum of one round
 is also the scratch space of its commit, and there is none before the first update and after the
 commit. Beside them live only the optimizer's state and, where the job asks for it, the moving
-average; a commit that may be undone needs the state before it beside them. Updates are added in the order they are given; the round loop takes sites in the order of
-their names, so a result does not depend on who was faster.
+average; a commit that may be undone needs the state before it beside them. Updates are added in the
+order they are given; the round loop takes sites in the order of their names, so a result does not
+depend on who was faster.
 """
 
 import math

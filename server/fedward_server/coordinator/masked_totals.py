@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fedward_common.crypto.mask_stream import Words
 from fedward_common.crypto.secret_bytes import SecretBytes
 from fedward_common.errors import CorruptFileError, MalformedMessageError
-from fedward_common.round_vault import RoundVault, forget_vault, framed, unframed
+from fedward_common.round_vault import RoundVault, forget_vault
 from fedward_common.secagg.binding import RoundBinding
 from fedward_common.secagg.layout import ContributionLayout
 from fedward_common.secagg.packing import add_packed
@@ -62,8 +62,8 @@ class AttemptFiles:
 
     def keep_totals(self, binding: RoundBinding, totals: MaskedTotals) -> None:
         """Write the totals, before any state that counts on them."""
-        parts = (binding.sha256.encode(), totals.lane.data, totals.words.data)
-        self.vault.write(_TOTALS, framed(parts))
+        attempt = binding.sha256.encode()
+        self.vault.write(_TOTALS, attempt, totals.lane.data, totals.words.data)
 
     def keep_state(self, state: AttemptState) -> None:
         """Write the state, which counts from now on."""
@@ -93,15 +93,13 @@ class AttemptFiles:
             raise CorruptFileError(
                 "the state of an attempt is damaged", hint="the attempt is asked for again"
             ) from error
-        content = self.vault.read(_TOTALS)
-        if state.binding != binding or content is None:
+        if state.binding != binding:
             return None
-        of, lane, words = unframed(content, 3)
-        if bytes(of) != binding.sha256.encode():
+        attempt, totals = binding.sha256.encode(), MaskedTotals.empty(layout)
+        found = bytearray(len(attempt))
+        places = (memoryview(found), totals.lane.data, totals.words.data)
+        if not self.vault.read_into(_TOTALS, *places) or found != attempt:
             return None
-        totals = MaskedTotals.empty(layout)
-        totals.words[:] = np.frombuffer(words, dtype=totals.words.dtype)
-        totals.lane[:] = np.frombuffer(lane, dtype=np.uint64)
         return state, totals
 
     def forget(self) -> None:
