@@ -66,6 +66,11 @@ def honest(site: SiteId, request: Message) -> Message:
     return reply_to(request, site)
 
 
+def changed(**changes: Any) -> Script:
+    """Give a site that answers so."""
+    return lambda site, request: reply_to(request, site, **changes)
+
+
 class ScriptedGrid(InProcessGrid):
     """Sites that answer as their scripts say; None is no answer at all."""
 
@@ -87,6 +92,31 @@ class ScriptedGrid(InProcessGrid):
                 self.requests.append((site, self._waiting.pop(message_id)))
                 return [answer]
         return []
+
+
+class ComingGrid(ScriptedGrid):
+    """Nodes that connect, and go, by the clock.
+
+    Args:
+        online: Gives the nodes that are there at a time.
+    """
+
+    def __init__(self, clock: FakeClock, online: Callable[[float], set[int]]) -> None:
+        super().__init__({})
+        self.clock = clock
+        self.online = online
+
+    def get_node_ids(self) -> list[int]:
+        return sorted(self.online(self.clock.now))
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """As Flower does: a message to a node that it does not know has no id."""
+        known = self.online(self.clock.now)
+        return [
+            pushed if message.metadata.dst_node_id in known else ""
+            for message in messages
+            for pushed in super(ComingGrid, self).push_messages([message])
+        ]
 
 
 def question(subject: Subject = SUBJECT) -> Question:

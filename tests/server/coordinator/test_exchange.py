@@ -2,7 +2,6 @@
 
 import dataclasses
 import weakref
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,11 @@ from tests.server.coordinator.scripted_sites import (
     FIRST_NODE,
     KEYS,
     NODES,
+    ComingGrid,
     Script,
     ScriptedGrid,
     ask,
+    changed,
     exchange_over,
     question,
     reply_to,
@@ -140,26 +141,22 @@ def _with_array(array: Array) -> Script:
     return script
 
 
-def _changed(**changes: Any) -> Script:
-    return lambda site, request: reply_to(request, site, **changes)
-
-
 def _link_error(reason: str | None) -> Script:
     return lambda site, request: Message(Error(code=1, reason=reason), reply_to=request)
 
 
 WRONG: dict[str, tuple[Script, str]] = {
-    "signed with another key": (_changed(key=SigningKey.generate()), "UNVERIFIED_MESSAGE"),
-    "of a site nobody knows": (_changed(sender="dogwood"), "UNVERIFIED_MESSAGE"),
-    "for somebody else": (_changed(recipient="alder"), "UNVERIFIED_MESSAGE"),
-    "of another round": (_changed(round=2), "UNVERIFIED_MESSAGE"),
-    "of another attempt": (_changed(attempt=1), "UNVERIFIED_MESSAGE"),
-    "of another run": (_changed(run="run2"), "UNVERIFIED_MESSAGE"),
-    "of another consortium": (_changed(consortium="other"), "UNVERIFIED_MESSAGE"),
-    "under another manifest": (_changed(manifest_sha256="cd" * 32), "UNVERIFIED_MESSAGE"),
-    "to another request": (_changed(in_reply_to="ef" * 32), "REPLAY"),
-    "of an unknown kind": (_changed(kind="train.gossip"), "MALFORMED_MESSAGE"),
-    "with another kind's body": (_changed(kind="manifest.reply"), "MALFORMED_MESSAGE"),
+    "signed with another key": (changed(key=SigningKey.generate()), "UNVERIFIED_MESSAGE"),
+    "of a site nobody knows": (changed(sender="dogwood"), "UNVERIFIED_MESSAGE"),
+    "for somebody else": (changed(recipient="alder"), "UNVERIFIED_MESSAGE"),
+    "of another round": (changed(round=2), "UNVERIFIED_MESSAGE"),
+    "of another attempt": (changed(attempt=1), "UNVERIFIED_MESSAGE"),
+    "of another run": (changed(run="run2"), "UNVERIFIED_MESSAGE"),
+    "of another consortium": (changed(consortium="other"), "UNVERIFIED_MESSAGE"),
+    "under another manifest": (changed(manifest_sha256="cd" * 32), "UNVERIFIED_MESSAGE"),
+    "to another request": (changed(in_reply_to="ef" * 32), "REPLAY"),
+    "of an unknown kind": (changed(kind="train.gossip"), "MALFORMED_MESSAGE"),
+    "with another kind's body": (changed(kind="manifest.reply"), "MALFORMED_MESSAGE"),
     "with a flipped weight": (_with_flipped_array, "UNVERIFIED_MESSAGE"),
     "without records": (_with_records({}), "MALFORMED_MESSAGE"),
     "with a foreign record": (_with_records({"x": ConfigRecord({"y": 1})}), "MALFORMED_MESSAGE"),
@@ -173,9 +170,9 @@ WRONG: dict[str, tuple[Script, str]] = {
         _with_array(Array("float32", (4,), "pickle", b"\0" * 16)),
         "MALFORMED_MESSAGE",
     ),
-    "that is a refusal": (_changed(message=messages.Refusal("DISK_FULL"), arrays={}), "DISK_FULL"),
+    "that is a refusal": (changed(message=messages.Refusal("DISK_FULL"), arrays={}), "DISK_FULL"),
     "that is a refusal in words": (
-        _changed(message=messages.Refusal("Schmidt^Anna has no label"), arrays={}),
+        changed(message=messages.Refusal("Schmidt^Anna has no label"), arrays={}),
         "MALFORMED_MESSAGE",
     ),
     "that is a link error": (_link_error("Node Unavailable"), "NODE_UNAVAILABLE"),
@@ -190,76 +187,6 @@ def test_an_unusable_answer_is_a_code_and_the_others_go_on(script: Script, code:
     outcomes = ask({"birch": script})
     assert outcomes[1] == Failure(SiteId("birch"), code)
     assert [type(outcome) for outcome in outcomes] == [Answer, Failure, Answer]
-
-
-# -- who sits where --------------------------------------------------------------------------------
-
-
-def find(scripts: dict[str, Script]) -> list[Answer | Failure]:
-    roster = {site: key.verifying_key for site, key in KEYS.items()}
-    exchange = Exchange(ScriptedGrid(scripts), COORDINATOR_KEY, roster, FakeClock())
-    return exchange.find_sites(question(), DEADLINE_SECONDS)
-
-
-def test_sites_are_found_by_who_signs_not_by_node() -> None:
-    swapped = {
-        "alder": lambda site, request: reply_to(request, SiteId("birch")),
-        "birch": lambda site, request: reply_to(request, SiteId("alder")),
-    }
-    roster = {site: key.verifying_key for site, key in KEYS.items()}
-    grid = ScriptedGrid(dict(swapped))
-    exchange = Exchange(grid, COORDINATOR_KEY, roster, FakeClock())
-    found = exchange.find_sites(question(), DEADLINE_SECONDS)
-    assert [outcome.site for outcome in found] == list(SITES)
-    answers = list(exchange.ask(question(), [SiteId("alder")], DEADLINE_SECONDS))
-    assert [type(answer) for answer in answers] == [Answer]
-    assert grid.requests[-1][0] == "birch"  # the node where alder sits
-
-
-def test_a_site_that_no_node_answers_for_is_unavailable() -> None:
-    found = find({"birch": lambda site, request: None})
-    assert found[1] == Failure(SiteId("birch"), "NODE_UNAVAILABLE")
-
-
-def test_two_nodes_of_one_site_are_both_refused() -> None:
-    found = find({"birch": lambda site, request: reply_to(request, SiteId("alder"))})
-    assert found[0] == Failure(SiteId("alder"), "SITE_ANSWERED_TWICE")
-    assert found[1] == Failure(SiteId("birch"), "NODE_UNAVAILABLE")
-
-
-def test_a_refusal_at_the_start_names_its_site() -> None:
-    found = find({"birch": _changed(message=messages.Refusal("E_COHORT_EMPTY"), arrays={})})
-    assert found[1] == Failure(SiteId("birch"), "E_COHORT_EMPTY")
-
-
-NOT_YET = ["WAITING_FOR_APPROVAL", "ROSTER_NOT_ACCEPTED", "SITE_PAUSED"]
-
-
-@pytest.mark.parametrize("code", NOT_YET)
-def test_a_site_where_somebody_has_yet_to_decide_is_asked_again_until_it_comes_in(
-    code: str,
-) -> None:
-    clock, asked = FakeClock(), []
-
-    def decides_late(site: SiteId, request: Message) -> Message:
-        asked.append(clock.now)
-        message = messages.TrainReply(2) if clock.now > 20 else messages.Refusal(code)
-        return reply_to(request, site, message=message, arrays={})
-
-    roster = {site: key.verifying_key for site, key in KEYS.items()}
-    exchange = Exchange(ScriptedGrid({"birch": decides_late}), COORDINATOR_KEY, roster, clock)
-    found = exchange.find_sites(question(), DEADLINE_SECONDS)
-    assert [type(outcome) for outcome in found] == [Answer] * 3
-    assert 20 < clock.now < DEADLINE_SECONDS
-    assert 4 <= len(asked) <= 6  # every few seconds, not at each poll
-    assert isinstance(next(exchange.ask(question(), [SiteId("birch")], 1.0)), Answer)
-
-
-@pytest.mark.parametrize("code", NOT_YET)
-def test_a_site_that_has_not_decided_by_the_deadline_is_named_by_its_code(code: str) -> None:
-    found = find({"birch": _changed(message=messages.Refusal(code), arrays={})})
-    assert found[1] == Failure(SiteId("birch"), code)
-    assert [type(outcome) for outcome in found] == [Answer, Failure, Answer]
 
 
 def test_a_site_that_was_never_found_fails_when_it_is_asked() -> None:
@@ -302,82 +229,6 @@ def test_a_site_that_is_removed_while_it_is_asked_counts_no_longer() -> None:
     outcomes = list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
     assert outcomes[1] == Failure(SiteId("birch"), "NOT_IN_ROSTER")
     assert isinstance(outcomes[2], Answer)
-
-
-class ComingGrid(ScriptedGrid):
-    """Nodes that connect, and go, by the clock.
-
-    Args:
-        online: Gives the nodes that are there at a time.
-    """
-
-    def __init__(self, clock: FakeClock, online: Callable[[float], set[int]]) -> None:
-        super().__init__({})
-        self.clock = clock
-        self.online = online
-
-    def get_node_ids(self) -> list[int]:
-        return sorted(self.online(self.clock.now))
-
-    def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """As Flower does: a message to a node that it does not know has no id."""
-        known = self.online(self.clock.now)
-        return [
-            pushed if message.metadata.dst_node_id in known else ""
-            for message in messages
-            for pushed in super(ComingGrid, self).push_messages([message])
-        ]
-
-
-def found_by(grid: ComingGrid, clock: FakeClock) -> list[Answer | Failure]:
-    roster = {site: key.verifying_key for site, key in KEYS.items()}
-    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
-    return exchange.find_sites(question(), DEADLINE_SECONDS)
-
-
-def test_a_node_that_connects_late_is_asked_when_it_comes() -> None:
-    clock = FakeClock()
-    late = {FIRST_NODE + 1: 12.0, FIRST_NODE + 2: 20.0}
-    grid = ComingGrid(clock, lambda now: {n for n in NODES if now >= late.get(n, 0)})
-    assert all(isinstance(outcome, Answer) for outcome in found_by(grid, clock))
-    assert 20 <= clock.now < 21
-
-
-def test_who_has_not_come_by_the_deadline_is_not_available() -> None:
-    clock = FakeClock()
-    grid = ComingGrid(clock, lambda now: {FIRST_NODE})
-    first, *others = found_by(grid, clock)
-    assert isinstance(first, Answer)
-    assert [other.code for other in others if isinstance(other, Failure)] == [
-        "NODE_UNAVAILABLE",
-        "NODE_UNAVAILABLE",
-    ]
-    assert DEADLINE_SECONDS <= clock.now < DEADLINE_SECONDS + 1
-
-
-def test_a_node_that_went_before_it_answered_is_asked_again() -> None:
-    clock = FakeClock()
-    grid = ComingGrid(clock, lambda now: set(NODES))
-
-    def goes_once(site: SiteId, request: Message) -> Message:
-        grid.scripts = {}
-        return Message(Error(code=1, reason="Node Unavailable"), reply_to=request)
-
-    grid.scripts = {SiteId(SITES[0]): goes_once}
-    assert all(isinstance(outcome, Answer) for outcome in found_by(grid, clock))
-    assert [site for site, _ in grid.requests].count(SiteId(SITES[0])) == 2
-
-
-def test_a_stranger_that_never_answers_holds_up_nobody() -> None:
-    clock = FakeClock()
-    stranger = 999
-    grid = ComingGrid(clock, lambda now: {*NODES, stranger})
-    grid.scripts = {SiteId("stranger"): lambda site, request: None}
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(NODES, stranger, SiteId("stranger"))
-        outcomes = found_by(grid, clock)
-    assert [outcome.site for outcome in outcomes] == list(SITES)
-    assert clock.now < 1
 
 
 def test_a_message_to_a_node_that_is_gone_fails_at_once() -> None:
