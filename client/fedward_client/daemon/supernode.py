@@ -2,12 +2,13 @@
 
 It is Flower's own command with these changes. It asks for work soon after there was some and later
 where there is none, as seldom as the site's settings say at most; Flower waits 3 seconds each time.
-It outlives its coordinator's end and errors: Flower takes a connection that breaks within TLS, or
-an error of the server, for a reason to end, and the same node that comes back is refused for a
-minute. It ends with the daemon that started it. What it says about itself that matters is told as
-lines of JSON on stdout.
+It asks for the next message once the one before is answered or lost. It outlives its coordinator's
+end and errors: Flower takes a connection that breaks within TLS, or an error of the server, for a
+reason to end, and the same node that comes back is refused for a minute. It ends with the daemon
+that started it. What it says about itself that matters is told as lines of JSON on stdout.
 """
 
+import contextlib
 import logging
 import re
 import sys
@@ -18,6 +19,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+from flwr.app import Message
+from flwr.common.constant import Status
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, pull_objects
 from flwr.supercore.retry import RetryInvoker, exponential, make_simple_http_retry_invoker
@@ -39,6 +42,8 @@ _LEAST_POLL_SECONDS = 0.2
 _LOCAL_POLL_SECONDS = (0.05, 0.5)
 _MOST_RETRY_SECONDS = 5
 
+_AT_WORK = (Status.PENDING, Status.STARTING, Status.RUNNING)
+
 _CONNECTED_MESSAGE = "SuperNode ID: %s"
 _EXIT = re.compile(r"Exit Code: (\d+)\n")
 # What the text of an exit says comes first: Flower has one number for all that keeps it away.
@@ -58,6 +63,7 @@ def main() -> None:
     look_sooner()
     hold_on()
     give_up_whole_messages()
+    answer_in_turn()
     logging.getLogger("flwr").addHandler(NodeTeller(EventLines("fedward-node", sys.stdout)))
     sys.argv = ["flower-supernode", *options]
     flower_supernode()
@@ -127,6 +133,70 @@ def give_up_whole_messages() -> None:
             raise ObjectPullError("of a message", "its run is over") from error
 
     vars(start_client_internal)["pull_objects"] = pull
+
+
+def answer_in_turn() -> None:
+    """Let the node ask for its next message once the one before is answered or lost.
+
+    Flower takes any answer for that of the message it fetched last. The answer to one whose run
+    ended just then would stand in for the next one's, which would leave only after a further
+    message: the coordinator would wait out its deadline. And where the task loop lost a message,
+    Flower waits for its answer for ever. A coordinator takes it that who asks for more has lost
+    what it was given before, unless it has the answer.
+    """
+    inside = vars(start_client_internal)
+    pull: Callable[..., int | None] = inside["_pull_and_store_message"]
+    push: Callable[..., None] = inside["_push_messages"]
+    asked = ""
+
+    def pull_one(*, receive: Callable[[], Any], **others: Any) -> int | None:
+        def received() -> Any:
+            nonlocal asked
+            came = receive()
+            asked = came[0].metadata.message_id if came else ""
+            return came
+
+        return pull(receive=received, **others)
+
+    def push_its_answer(*, state: Any, object_store: Any, send: Callable[..., Any],
+                        **others: Any) -> None:  # fmt: skip
+        answered: set[str] = set()
+
+        def send_noted(message: Message, *how: Any) -> Any:
+            answered.add(message.metadata.reply_to_message_id)
+            return send(message, *how)
+
+        with contextlib.suppress(_NothingToComeError):
+            while asked not in answered:
+                watched = _WatchedState(state)
+                push(state=watched, object_store=object_store, send=send_noted, **others)
+            return
+        state.delete_messages(message_ids=[asked])
+        object_store.delete(asked)
+
+    inside.update(_pull_and_store_message=pull_one, _push_messages=push_its_answer)
+
+
+class _NothingToComeError(Exception):
+    """No task is left that could answer."""
+
+
+class _WatchedState:
+    """A node's state in which nobody waits for an answer that no task is at work on."""
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state, name)
+
+    def get_messages_legacy(self, **of: Any) -> Any:
+        """Give messages; a task hands its answer over before it ends."""
+        at_work = self._state.get_tasks(statuses=_AT_WORK)
+        found = self._state.get_messages_legacy(**of)
+        if not found and not at_work:
+            raise _NothingToComeError
+        return found
 
 
 class SteadyHeartbeat(HeartbeatSender):
