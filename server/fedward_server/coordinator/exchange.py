@@ -111,18 +111,22 @@ class Exchange:
                 encoded, last = messages.encode_message(question.message), question
             sent[site] = self._link.push(question, encoded, self._sites.nodes[site], recipient=site)
         ends = self._clock.now_seconds() + deadline_seconds
-        for site, question in questions.items():
+        for site in questions:
             if site not in sent:  # no node answered for it when the run went on
                 yield Failure(site, NODE_UNAVAILABLE if site in self._roster else NOT_IN_ROSTER)
                 continue
             # Named by nothing here: a vector would live on while the next one is pulled.
-            yield self._await(sent[site], question, ends, site) or Failure(site, LATE)
+            yield self._await(sent, site, ends) or Failure(site, LATE)
+            del sent[site]
 
     def _await(
-        self, sent: Sent, question: Question, ends: float, site: SiteId | None
+        self, sent: Mapping[SiteId, Sent], site: SiteId, ends: float
     ) -> Answer | Failure | None:
+        """Wait for one site's answer; what the others have lost meanwhile is sent again too."""
         while True:
-            outcome = self._link.answer_of(sent, question, site)
+            for waiting in sent.values():
+                self._link.send_again_if_lost(waiting)
+            outcome = self._link.answer_of(sent[site], site)
             if outcome is not None:
                 return outcome
             if self._clock.now_seconds() >= ends:

@@ -37,6 +37,7 @@ from fedward_common.flower_runtime import (
 from fedward_common.poll_pace import PollPace
 from fedward_server.coordinator.exchange_times import ExchangeTimes
 from fedward_server.coordinator.flower_control import RUN_KEY
+from fedward_server.coordinator.given_messages import GivenMessages
 from fedward_server.coordinator.observer import observed_by
 from fedward_server.coordinator.run_events import RunEvents
 from fedward_server.coordinator.run_stop import is_stopped
@@ -95,18 +96,26 @@ class StoppableGrid(HttpGrid):
         stop: Asked whenever somebody waits for nodes or answers.
         times: Told what is sent and received.
         clock: Counts waits.
+        given: Knows what nodes lost.
     """
 
     poll_seconds = POLL_SECONDS
 
     def __init__(
-        self, client: RuntimeHttpClient, port: int, stop: Stop, times: ExchangeTimes, clock: Clock
+        self,
+        client: RuntimeHttpClient,
+        port: int,
+        stop: Stop,
+        times: ExchangeTimes,
+        clock: Clock,
+        given: GivenMessages,
     ) -> None:
         super().__init__(f"{LOOPBACK}:{port}", insecure=True, token="unused")  # noqa: S106
         self._client = client
         self._stop = stop
         self._times = times
         self._clock = clock
+        self._given = given
         self._pace = PollPace(POLL_SECONDS, _MOST_POLL_SECONDS, clock.now_seconds)
         self._asked_in_vain: list[str] = []
 
@@ -138,6 +147,10 @@ class StoppableGrid(HttpGrid):
             self._times.received(began)
         return replies
 
+    def is_lost(self, message_id: str) -> bool:
+        """Say whether no answer comes to a message from the node that it was given to."""
+        return self._given.is_lost(message_id)
+
 
 class RunTasks:
     """Takes tasks until stopped.
@@ -149,6 +162,7 @@ class RunTasks:
         tell: Writes lines of the log.
         stop: Ends the loop, and the run that is under way at its next step.
         clock: Counts waits.
+        given: Knows what nodes lost, where the SuperLink tells it.
     """
 
     def __init__(
@@ -159,8 +173,10 @@ class RunTasks:
         tell: Tell,
         stop: threading.Event,
         clock: Clock | None = None,
+        given: GivenMessages | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
+        self._given = given or GivenMessages()
         self._pace = PollPace(*_TASK_POLL_SECONDS, self._clock.now_seconds)
         self._access = access
         self._place_of = place_of
@@ -230,7 +246,7 @@ class RunTasks:
         stop = StopOfRun(self._stop, Path(place.folder))
         stop.require_going_on()
         times = ExchangeTimes(self._tell, name, self._clock.now_seconds)
-        grid = StoppableGrid(client, self._access.port, stop, times, self._clock)
+        grid = StoppableGrid(client, self._access.port, stop, times, self._clock, self._given)
         grid.set_run(run)
         context = Context(
             run_id=run.run_id,

@@ -1,13 +1,16 @@
 """One message to one node, and the verified answer to it, over any Flower Grid.
 
 Whatever is wrong with an answer (unsigned, malformed, a refusal) becomes a `Failure` with a code.
+A message that was lost, or its answer, is sent once more with the very same bytes: a site gives the
+same answer to the same question, and the first that comes counts.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, Message
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fedward_common.crypto.key_agreement import HybridPrivateKey
@@ -31,6 +34,7 @@ NODE_UNAVAILABLE = "NODE_UNAVAILABLE"
 NOT_IN_ROSTER = "NOT_IN_ROSTER"
 
 _POLL_SECONDS = 0.2
+_MOST_TIMES_SENT = 4
 _SEALED_REPLIES = (messages.TrainReply, messages.EvaluateReply)
 # A code goes into the journal and the report, so a peer's text never does.
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,59}")
@@ -66,10 +70,24 @@ class Question:
 
 @dataclass(frozen=True)
 class Sent:
-    """A message that was handed to the Grid."""
+    """A message that was handed to the Grid, more than once where it was lost.
 
-    message_id: str
-    envelope_sha256: str
+    Attributes:
+        question: What it asks.
+        envelope: Signed once.
+        node: Where it went.
+        message_ids: Of the Grid's, oldest first; an empty one is of a node that it does not know.
+    """
+
+    question: Question
+    envelope: Envelope
+    node: int
+    message_ids: list[str]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the Grid knows the node."""
+        return bool(self.message_ids[-1])
 
 
 class SiteLink:
@@ -95,6 +113,7 @@ class SiteLink:
         self._answer_key = answer_key
         self.poll_seconds = float(getattr(grid, "poll_seconds", _POLL_SECONDS))
         """Between two looks for an answer; 0 where the Grid waits by itself."""
+        self._is_lost: Callable[[str], bool] = getattr(grid, "is_lost", _nothing_is_lost)
 
     def node_ids(self) -> set[int]:
         """Give the nodes that are connected."""
@@ -121,6 +140,9 @@ class SiteLink:
             body=body,
             arrays_sha256=question.arrays_sha256,
         )
+        return Sent(question, envelope, node, [self._hand_over(question, envelope, node)])
+
+    def _hand_over(self, question: Question, envelope: Envelope, node: int) -> str:
         message = Message(
             content=records_of(envelope, question.arrays),
             dst_node_id=node,
@@ -128,22 +150,36 @@ class SiteLink:
             group_id=str(question.subject.round),
         )
         (message_id,) = self._grid.push_messages([message])
-        return Sent(message_id, envelope.sha256)
+        return message_id
 
-    def answer_of(
-        self, sent: Sent, question: Question, site: SiteId | None
-    ) -> Answer | Failure | None:
+    def send_again_if_lost(self, sent: Sent) -> None:
+        """Send a message once more where no answer comes to it, so often and no more."""
+        if sent.is_known and self._is_lost(sent.message_ids[-1]):
+            self._send_again(sent)
+
+    def _send_again(self, sent: Sent) -> bool:
+        if len(sent.message_ids) >= _MOST_TIMES_SENT:
+            return False
+        sent.message_ids.append(self._hand_over(sent.question, sent.envelope, sent.node))
+        return True
+
+    def answer_of(self, sent: Sent, site: SiteId | None) -> Answer | Failure | None:
         """Give what came for a message; None where nothing has."""
         if site is not None and site not in self._roster:
             return Failure(site, NOT_IN_ROSTER)
-        if not sent.message_id:  # the link no longer knows the node
+        if not sent.is_known:
             return Failure(site or SiteId(""), NODE_UNAVAILABLE)
-        replies = list(self._grid.pull_messages([sent.message_id]))
-        return self._verified(replies[0], sent, question, site) if replies else None
+        for message_id in sent.message_ids:
+            for reply in self._grid.pull_messages([message_id]):
+                is_newest = message_id == sent.message_ids[-1]
+                if reply.has_error() and not is_newest:
+                    continue  # it was lost, and sent again
+                if _is_cut_short(reply) and self._send_again(sent):
+                    return None
+                return self._verified(reply, sent, site)
+        return None
 
-    def _verified(
-        self, reply: Message, sent: Sent, question: Question, site: SiteId | None
-    ) -> Answer | Failure:
+    def _verified(self, reply: Message, sent: Sent, site: SiteId | None) -> Answer | Failure:
         # An error that the link made carries no site; who was asked is known from the request.
         if reply.has_error():
             code = reply.error.reason or ""
@@ -151,7 +187,7 @@ class SiteLink:
             return Failure(site or SiteId(""), known)
         try:
             envelope, arrays = envelope_of(reply.content)
-            return self._opened(envelope, arrays, sent, question.subject, site)
+            return self._opened(envelope, arrays, sent, site)
         except FedwardError as error:
             return Failure(site or SiteId(""), error.code)
 
@@ -160,7 +196,6 @@ class SiteLink:
         envelope: Envelope,
         arrays: Arrays,
         sent: Sent,
-        subject: Subject,
         site: SiteId | None,
     ) -> Answer | Failure:
         def key_of(header: Header) -> VerifyingKey:
@@ -171,8 +206,8 @@ class SiteLink:
 
         header = verify_envelope(envelope, arrays, key_of)
         claimed = SiteId(header.sender)
-        verify_subject(header, subject, recipient=COORDINATOR)
-        if header.in_reply_to != sent.envelope_sha256:
+        verify_subject(header, sent.question.subject, recipient=COORDINATOR)
+        if header.in_reply_to != sent.envelope.sha256:
             raise UnverifiedMessageError("the answer belongs to another request", code="REPLAY")
         message = messages.decode_message(header.kind, envelope.body)
         if isinstance(message, messages.Refusal):
@@ -180,6 +215,17 @@ class SiteLink:
                 raise MalformedMessageError("a refusal's code is capital letters and '_'")
             return Failure(claimed, message.code)
         if self._answer_key is not None and isinstance(message, _SEALED_REPLIES):
-            bound_to = SealedFor(sent.envelope_sha256, claimed)
+            bound_to = SealedFor(sent.envelope.sha256, claimed)
             arrays = open_arrays(arrays, self._answer_key, bound_to)
         return Answer(claimed, message, arrays)
+
+
+def _is_cut_short(reply: Message) -> bool:
+    """Say whether the link has a message or its answer no longer, or never had it whole."""
+    return reply.has_error() and reply.error.code == ErrorCode.MESSAGE_UNAVAILABLE
+
+
+def _nothing_is_lost(message_id: str) -> bool:
+    """Say so of a Grid that cannot know."""
+    del message_id
+    return False

@@ -90,7 +90,8 @@ class SiteSearch:
                 search.asked.add(node)
                 search.waiting[node] = self._link.push(question, encoded, node, recipient="")
             for node in sorted(search.waiting):
-                outcome = self._link.answer_of(search.waiting[node], question, None)
+                self._link.send_again_if_lost(search.waiting[node])
+                outcome = self._link.answer_of(search.waiting[node], None)
                 if outcome is not None:
                     del search.waiting[node]
                     self._take(outcome, node, search)

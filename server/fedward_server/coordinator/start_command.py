@@ -25,6 +25,7 @@ from fedward_common.health_page import health_page
 from fedward_common.private_file import require_private
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_database import is_rebuilt
+from fedward_server.coordinator.given_messages import GivenMessages
 from fedward_server.coordinator.node_registry import NodeRegistry
 from fedward_server.coordinator.open_runs import open_runs
 from fedward_server.coordinator.tls_certificate import WARNING_DAYS, days_left
@@ -77,13 +78,17 @@ def _serve(
     looks = _looks_at_office(home, office, tell)
     if is_rebuilt(home.database):
         tell("database.rebuilt", code="FLOWER_DATABASE_GONE", path=str(home.database))
-    with _listening(home, office) as (listeners, access, public_port), _orders(access) as control:
+    given = GivenMessages()
+    with (
+        _listening(home, office, given) as (listeners, access, public_port),
+        _orders(access) as control,
+    ):
         registry = NodeRegistry(home, control, tell, time.time)
         registry.refresh()
         control.stop_open_runs()
         for name in open_runs(home, tell):
             control.submit_run(name)
-        serve = _tasks(home, access, tell, stop).serve
+        serve = _tasks(home, access, tell, stop, given).serve
         tasks = threading.Thread(target=serve, name="tasks", daemon=True)
         tasks.start()
         try:
@@ -179,7 +184,7 @@ def _check_certificate(home: CoordinatorHome, tell: Tell) -> None:
 
 @contextlib.contextmanager
 def _listening(
-    home: CoordinatorHome, office: "Office | None"
+    home: CoordinatorHome, office: "Office | None", given: GivenMessages
 ) -> Iterator[tuple["Listeners", "LoopbackAccess", int]]:
     """Serve Flower behind the gates for as long as the block lasts."""
     from fedward_common.flower_environment import LOOPBACK
@@ -193,7 +198,7 @@ def _listening(
     public = bound_socket(settings.host, settings.port)
     loopback = bound_socket(LOOPBACK, settings.loopback_port)
     access = LoopbackAccess(port_of(loopback))
-    app = superlink_app(home.database, access)
+    app = superlink_app(home.database, access, given)
     _log_through_root("flwr")
     listeners = Listeners(
         PublicGate(
@@ -227,7 +232,11 @@ def _orders(access: "LoopbackAccess") -> Iterator["FlowerControl"]:
 
 
 def _tasks(
-    home: CoordinatorHome, access: "LoopbackAccess", tell: Tell, stop: threading.Event
+    home: CoordinatorHome,
+    access: "LoopbackAccess",
+    tell: Tell,
+    stop: threading.Event,
+    given: GivenMessages,
 ) -> "RunTasks":
     from fedward_server.coordinator.app import app as server_app
     from fedward_server.coordinator.run_tasks import RunPlace, RunTasks
@@ -235,7 +244,7 @@ def _tasks(
     def place_of(name: str) -> RunPlace:
         return RunPlace(str(home.run_folder(name)), str(home.key_file))
 
-    return RunTasks(access, place_of, server_app, tell, stop)
+    return RunTasks(access, place_of, server_app, tell, stop, given=given)
 
 
 def _stopped_by_signals() -> threading.Event:

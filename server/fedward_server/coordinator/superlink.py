@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from flwr.app import Message
 from flwr.common.constant import ACCESS_TOKEN_KEY
 from flwr.supercore import sql_mixin
 from flwr.supercore.auth.typing import AccountInfo
@@ -23,6 +24,7 @@ from flwr.superlink.main import create_app
 from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import ConfigurationError
 from fedward_common.flower_environment import LOOPBACK
+from fedward_server.coordinator.given_messages import GivenMessages
 from fedward_server.coordinator.listener_gates import AsgiApp
 from fedward_server.coordinator.small_heap import keep_heap_small
 
@@ -67,8 +69,16 @@ def read_loopback_access(path: Path) -> LoopbackAccess:
         ) from error
 
 
-def superlink_app(database: Path, access: LoopbackAccess) -> AsgiApp:
-    """Make Flower's application over a database, which is made where it is missing."""
+def superlink_app(
+    database: Path, access: LoopbackAccess, given: GivenMessages | None = None
+) -> AsgiApp:
+    """Make Flower's application over a database, which is made where it is missing.
+
+    Args:
+        database: Of Flower's.
+        access: For this machine's own processes.
+        given: Told what nodes are given and answer.
+    """
     _spare_memory()
     config = SuperLinkLifespanConfig(
         control_address="",
@@ -94,7 +104,30 @@ def superlink_app(database: Path, access: LoopbackAccess) -> AsgiApp:
         isolation="process",
         runtime_dependency_install=False,
     )
-    return cast(AsgiApp, create_app(config, cast(Any, _StartsNothing)))
+    app = create_app(config, cast(Any, _StartsNothing))
+    if given is not None:
+        _note_given(app.state.linkstate_factory.state(), given)
+    return cast(AsgiApp, app)
+
+
+def _note_given(state: Any, given: GivenMessages) -> None:
+    """Have `given` told of every message that a node is given, and of every answer."""
+    claim, keep = state.get_message_ins, state.store_message_res
+
+    def claim_noted(node_id: int, limit: int | None, **others: Any) -> Any:
+        given.node_asks(node_id)
+        found = claim(node_id, limit, **others)
+        given.node_is_given(node_id, [message.metadata.message_id for message in found])
+        return found
+
+    def keep_noted(message: Message) -> str | None:
+        kept: str | None = keep(message)
+        if kept is not None:
+            metadata = message.metadata
+            given.node_answers(metadata.src_node_id, metadata.reply_to_message_id)
+        return kept
+
+    state.get_message_ins, state.store_message_res = claim_noted, keep_noted
 
 
 def _spare_memory() -> None:

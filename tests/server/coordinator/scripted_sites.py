@@ -94,6 +94,36 @@ class ScriptedGrid(InProcessGrid):
         return []
 
 
+class LosingGrid(ScriptedGrid):
+    """Loses the first messages to some sites, which nobody hears of but by asking whether it did.
+
+    Args:
+        times: How often in a row for each site.
+    """
+
+    def __init__(self, **times: int) -> None:
+        super().__init__({})
+        self.times = times
+        self.lost: list[Message] = []
+
+    def is_lost(self, message_id: str) -> bool:
+        return message_id in {message.metadata.message_id for message in self.lost}
+
+    def lose(self, site: str, request: Message) -> Message | None:
+        if self.times.get(site, 0) == 0:
+            return honest(SiteId(site), request)
+        if not self.is_lost(request.metadata.message_id):
+            self.times[site] -= 1
+            self.lost.append(request)
+        return None
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        for message_id in message_ids:
+            if not self.is_lost(message_id):
+                return super().pull_messages([message_id])
+        return []
+
+
 class ComingGrid(ScriptedGrid):
     """Nodes that connect, and go, by the clock.
 

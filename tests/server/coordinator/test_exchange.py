@@ -27,9 +27,7 @@ from tests.tiny_federation import SITES, FakeClock
 from fedward_common.crypto.signing import SigningKey
 from fedward_common.identities import COORDINATOR, SiteId
 from fedward_common.wire import messages
-from fedward_common.wire.envelope import (
-    verify_envelope,
-)
+from fedward_common.wire.envelope import verify_envelope
 from fedward_common.wire.flower_records import (
     array_record,
     envelope_of,

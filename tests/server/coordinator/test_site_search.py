@@ -9,6 +9,7 @@ from tests.server.coordinator.scripted_sites import (
     KEYS,
     NODES,
     ComingGrid,
+    LosingGrid,
     Script,
     ScriptedGrid,
     changed,
@@ -138,3 +139,14 @@ def test_a_stranger_that_never_answers_holds_up_nobody() -> None:
         outcomes = found_by(grid, clock)
     assert [outcome.site for outcome in outcomes] == list(SITES)
     assert clock.now < 1
+
+
+def test_a_query_that_was_lost_is_asked_again_and_no_deadline_waited_out() -> None:
+    clock, grid = FakeClock(), LosingGrid(birch=2)
+    grid.scripts = {SiteId("birch"): grid.lose}
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
+    found = exchange.find_sites(question(), DEADLINE_SECONDS)
+    assert [type(outcome) for outcome in found] == [Answer] * 3
+    assert clock.now < 5
+    assert isinstance(next(exchange.ask(question(), [SiteId("birch")], 1.0)), Answer)
