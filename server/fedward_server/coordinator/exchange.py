@@ -101,7 +101,12 @@ class Exchange:
     def ask_each(
         self, questions: Mapping[SiteId, Question], deadline_seconds: float
     ) -> Iterator[Answer | Failure]:
-        """Ask each site its own question; answers and failures come in the order of `questions`."""
+        """Ask each site its own question; answers and failures come in the order of `questions`.
+
+        A site that was not there when the run went on is looked for, and asked once it was found.
+        """
+        if any(site in self._roster for site in questions.keys() - self._sites.nodes.keys()):
+            self._sites.look_again()
         sent = {}
         last: Question | None = None
         for site, question in questions.items():
@@ -112,7 +117,7 @@ class Exchange:
             sent[site] = self._link.push(question, encoded, self._sites.nodes[site], recipient=site)
         ends = self._clock.now_seconds() + deadline_seconds
         for site in questions:
-            if site not in sent:  # no node answered for it when the run went on
+            if site not in sent:  # no node answered for it
                 yield Failure(site, NODE_UNAVAILABLE if site in self._roster else NOT_IN_ROSTER)
                 continue
             # Named by nothing here: a vector would live on while the next one is pulled.

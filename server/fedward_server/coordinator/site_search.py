@@ -1,6 +1,7 @@
 """Which site sits at which node, learnt from the signed answers to one question to all.
 
-Nodes connect one after the other, and again after a restart: whoever comes is asked as it comes.
+Nodes connect one after the other, and again after a restart: whoever comes is asked as it comes,
+and who comes when the others have begun already is found for the rounds after.
 """
 
 from collections.abc import Collection, Mapping
@@ -28,10 +29,13 @@ _ASK_AGAIN_SECONDS = 5.0
 
 @dataclass
 class _Search:
-    """Who was asked for and who answered, until all have or the deadline is over."""
+    """Who was asked for and who answered, until all have or the deadline is over, and after."""
 
+    question: Question
+    encoded: tuple[str, bytes]
     begun: float
     ends: float
+    is_over: bool = False
     asked: set[int] = field(default_factory=set)
     waiting: dict[int, Sent] = field(default_factory=dict)
     found: dict[SiteId, Answer | Failure] = field(default_factory=dict)
@@ -56,6 +60,7 @@ class SiteSearch:
         self._clock = clock
         self.nodes: dict[SiteId, int] = {}
         """Where each site sits that was found."""
+        self._last: _Search | None = None
 
     def find(
         self, question: Question, deadline_seconds: float, early: EarlyStart | None = None
@@ -71,30 +76,41 @@ class SiteSearch:
                 question in hand; None for never.
         """
         now = self._clock.now_seconds()
-        search = _Search(now, now + deadline_seconds)
+        encoded = messages.encode_message(question.message)
+        search = self._last = _Search(question, encoded, now, now + deadline_seconds)
         try:
-            self._search(search, question, early)
+            self._search(search, early)
         finally:
+            search.is_over = True
             if search.told and early is not None:
                 early.waits({})
+        outcomes = dict(search.found)
         for site in self._roster:
             unanswered = search.not_yet.get(site, Failure(site, NODE_UNAVAILABLE))
-            search.found.setdefault(site, unanswered)
-        return [search.found[site] for site in sorted(search.found)]
+            outcomes.setdefault(site, unanswered)
+        return [outcomes[site] for site in sorted(outcomes)]
 
-    def _search(self, search: _Search, question: Question, early: EarlyStart | None) -> None:
-        encoded = messages.encode_message(question.message)
+    def look_again(self) -> None:
+        """Take what came since, and ask whoever connected; nobody is waited for."""
+        if self._last is not None and self._link.poll_seconds:
+            self._look(self._last)
+
+    def _look(self, search: _Search) -> None:
+        self._forget_those_to_ask_again(search)
+        for node in sorted(self._link.node_ids() - search.asked):
+            search.asked.add(node)
+            sent = self._link.push(search.question, search.encoded, node, recipient="")
+            search.waiting[node] = sent
+        for node in sorted(search.waiting):
+            self._link.send_again_if_lost(search.waiting[node])
+            outcome = self._link.answer_of(search.waiting[node], None)
+            if outcome is not None:
+                del search.waiting[node]
+                self._take(outcome, node, search)
+
+    def _search(self, search: _Search, early: EarlyStart | None) -> None:
         while True:
-            self._forget_those_to_ask_again(search)
-            for node in sorted(self._link.node_ids() - search.asked):
-                search.asked.add(node)
-                search.waiting[node] = self._link.push(question, encoded, node, recipient="")
-            for node in sorted(search.waiting):
-                self._link.send_again_if_lost(search.waiting[node])
-                outcome = self._link.answer_of(search.waiting[node], None)
-                if outcome is not None:
-                    del search.waiting[node]
-                    self._take(outcome, node, search)
+            self._look(search)
             if self._is_found(search.found, search.waiting):
                 break
             if self._clock.now_seconds() >= search.ends or self._may_begin(search, early):
@@ -147,6 +163,8 @@ class SiteSearch:
             search.ask_again_at[node] = search.undecided[node] + _ASK_AGAIN_SECONDS
             return
         if outcome.site in search.found:
+            if search.is_over:
+                return  # where it sits is settled
             outcome = Failure(outcome.site, "SITE_ANSWERED_TWICE")
         search.found[outcome.site] = outcome
         self.nodes[outcome.site] = node

@@ -150,3 +150,54 @@ def test_a_query_that_was_lost_is_asked_again_and_no_deadline_waited_out() -> No
     assert [type(outcome) for outcome in found] == [Answer] * 3
     assert clock.now < 5
     assert isinstance(next(exchange.ask(question(), [SiteId("birch")], 1.0)), Answer)
+
+
+def asked_later(grid: ScriptedGrid, clock: FakeClock, *, after_seconds: float) -> list[list[str]]:
+    """Find sites, then ask all twice some time later; give who answered each time."""
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
+    exchange.find_sites(question(), DEADLINE_SECONDS)
+    clock.sleep(after_seconds)
+    answered = []
+    for _ in range(2):
+        outcomes = list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
+        answered.append([str(o.site) for o in outcomes if isinstance(o, Answer)])
+    return answered
+
+
+def test_a_site_that_was_away_when_the_run_went_on_is_asked_from_the_next_question_on() -> None:
+    clock = FakeClock()
+    away = FIRST_NODE + 1
+    grid = ComingGrid(clock, lambda now: {n for n in NODES if n != away or now >= 100})
+    assert asked_later(grid, clock, after_seconds=100) == [list(SITES), list(SITES)]
+
+
+def test_a_site_that_stays_away_costs_no_time() -> None:
+    clock = FakeClock()
+    grid = ComingGrid(clock, lambda now: set(NODES) - {FIRST_NODE + 1})
+    assert asked_later(grid, clock, after_seconds=0) == [["alder", "cedar"]] * 2
+    assert clock.now < DEADLINE_SECONDS + 1
+
+
+def test_a_site_that_was_paused_is_asked_once_it_goes_on() -> None:
+    clock, grid = FakeClock(), ScriptedGrid({})
+    paused = changed(message=messages.Refusal("SITE_PAUSED"), arrays={})
+    grid.scripts = {
+        SiteId("birch"): lambda site, request: (
+            paused(site, request) if clock.now < 50 else reply_to(request, site)
+        )
+    }
+    assert asked_later(grid, clock, after_seconds=60)[-1] == list(SITES)
+
+
+def test_a_second_node_of_a_site_that_was_found_takes_nothing_from_the_first() -> None:
+    clock, twin = FakeClock(), 999
+    away = FIRST_NODE + 1
+    nodes = {n for n in NODES if n != away}
+    grid = ComingGrid(clock, lambda now: nodes | ({twin} if now >= 100 else set()))
+    grid.scripts = {SiteId("twin"): lambda site, request: reply_to(request, SiteId("alder"))}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(NODES, twin, SiteId("twin"))
+        asked_later(grid, clock, after_seconds=100)
+    assert [site for site, _ in grid.requests].count(SiteId("twin")) == 1
+    assert [site for site, _ in grid.requests[-2:]] == [SiteId("alder"), SiteId("cedar")]
