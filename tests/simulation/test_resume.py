@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Message
+from tests.masked_federation import FIVE_SITES, MASKED, Passing, WatchedGrid, five_sites
 from tests.tiny_federation import (
     NotesObserver,
     TinyFederation,
@@ -219,3 +221,42 @@ def test_initial_weights_that_changed_on_disk_are_refused(
     _flip_bit(run_folder / "initial.safetensors", 1234)
     with pytest.raises(CorruptFileError, match="initial"):
         tiny.run(run_folder)
+
+
+class AwayGrid(WatchedGrid):
+    """The first site's node is away until a round has begun without it."""
+
+    poll_seconds = 0.5
+
+    def __init__(self, federation: TinyFederation, back_in_round: int) -> None:
+        super().__init__(federation, before=self._see)
+        self._back_in_round = back_in_round
+        self._is_away = True
+
+    def _see(self, passing: Passing, message: Message) -> None:
+        if (passing.kind, passing.round) == ("train.round", self._back_in_round):
+            self._is_away = False
+
+    def get_node_ids(self) -> list[int]:
+        _, *others = nodes = super().get_node_ids()
+        return others if self._is_away else nodes
+
+
+@pytest.mark.parametrize("settings", [(), (MASKED,)], ids=["open", "masked"])
+def test_a_site_that_was_away_when_a_run_went_on_is_in_the_rounds_after_it_came_back(
+    tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    federation = five_sites(tmp_path / "five").with_job(
+        "job.rounds=5", "quorum.acceptance_seconds=0", *settings
+    )
+    folder = tmp_path / "run"
+    federation.set_up(folder)
+    with pytest.raises(Killed):
+        federation.run(folder, journal=KillingJournal(folder, 3, before=True))
+    accepted = history_of(folder).accepted
+    history = federation.run(folder, grid=AwayGrid(federation, back_in_round=3))
+    all_five, four = list(FIVE_SITES), list(FIVE_SITES[1:])
+    second = all_five if settings else four  # masked, its sum was there before the kill
+    assert history.participants == [all_five, second, four, all_five, all_five]
+    assert history.accepted == accepted
+    assert history.finished
