@@ -37,6 +37,8 @@ from fedward_common.wire.envelope import (
     verify_envelope,
 )
 from fedward_common.wire.header import Header
+from fedward_common.wire.manifest import decode_manifest
+from fedward_common.wire.protocol_versions import require_spoken, require_version_of_run
 
 
 def answer_request(
@@ -47,9 +49,10 @@ def answer_request(
     Raises:
         FedwardError: The request cannot be believed, so nothing signed is said about it.
     """
-    header = verify_envelope(unverified, arrays, lambda _: site.coordinator_key)
+    header = verify_envelope(unverified, arrays, lambda _: site.coordinator_key, any_protocol=True)
     _verify_addressee(site, header)
     try:
+        require_spoken(header.protocol)
         message, answer_arrays = _dispatch(site, header, unverified, arrays, flower_type)
     except FedwardError as error:
         _log_refusal(site, header, error)
@@ -119,7 +122,12 @@ def _signed(
 ) -> Envelope:
     kind, body = messages.encode_message(message)
     subject = Subject(
-        request.consortium, request.run, request.manifest_sha256, request.round, request.attempt
+        request.consortium,
+        request.run,
+        request.manifest_sha256,
+        request.round,
+        request.attempt,
+        request.protocol,
     )
     return sign_envelope(
         site.key,
@@ -142,6 +150,7 @@ def _dispatch(
     if not site.is_simulated:  # which has nobody who could have stopped it
         require_going_on(site, header.run, message)
     run = site.accepted_run(header.run, header.manifest_sha256)
+    require_version_of_run(header.protocol, run.manifest.protocol)
     if isinstance(message, messages.TrainRound) and flower_type == "train.round":
         reply = answer_training(site, run, header, message, arrays)
         if not site.is_simulated:
@@ -168,6 +177,7 @@ def _sealed(site: OpenSite, run: OpenRun, request: Envelope, reply: Answered) ->
 def _consider(
     site: OpenSite, header: Header, query: messages.ManifestQuery
 ) -> messages.ManifestReply:
+    require_version_of_run(header.protocol, decode_manifest(query.manifest).protocol)
     run = site.accept(query.manifest, query.roster, header.run)
     band = published_band(run)
     return messages.ManifestReply(band.low, band.high, run.view.unit)

@@ -44,13 +44,14 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Subject:
-    """The run, round and attempt a message belongs to."""
+    """The run, round and attempt a message belongs to, and the protocol that the run speaks."""
 
     consortium: str
     run: str
     manifest_sha256: str
     round: int = 0
     attempt: int = 0
+    protocol: int = PROTOCOL_VERSION
 
 
 def name_of_dtype(dtype: np.dtype[Any]) -> str:
@@ -112,7 +113,7 @@ def sign_envelope(
 ) -> Envelope:
     """Frame and sign one message."""
     header = Header(
-        protocol=PROTOCOL_VERSION,
+        protocol=subject.protocol,
         consortium=subject.consortium,
         run=subject.run,
         round=subject.round,
@@ -133,13 +134,17 @@ def read_header(unverified: Envelope) -> Header:
     """Read a header whose signature was not yet checked, to learn whose key to check it with.
 
     Raises:
-        MalformedMessageError: It is no header of this protocol version.
+        MalformedMessageError: It is no header of a version that is spoken here.
     """
     return decode_header(unverified.header_bytes)
 
 
 def verify_envelope(
-    unverified: Envelope, arrays: Arrays, key_of: Callable[[Header], VerifyingKey]
+    unverified: Envelope,
+    arrays: Arrays,
+    key_of: Callable[[Header], VerifyingKey],
+    *,
+    any_protocol: bool = False,
 ) -> Header:
     """Check signature, body and arrays of a message against the key of its claimed sender.
 
@@ -147,12 +152,13 @@ def verify_envelope(
         unverified: What came.
         arrays: What came beside it.
         key_of: Gives the key that must have signed a header, or raises if nobody may send it.
+        any_protocol: Leave the version to the caller, who can then refuse it with a signature.
 
     Raises:
-        MalformedMessageError: The header is not canonical.
+        MalformedMessageError: The header is not canonical, or of a version not spoken here.
         UnverifiedMessageError: Signature, body or an array does not fit.
     """
-    header = read_header(unverified)
+    header = decode_header(unverified.header_bytes, any_protocol=any_protocol)
     key_of(header).verify(unverified.signature, unverified.header_bytes, context=_CONTEXT)
     if hashlib.sha256(unverified.body).hexdigest() != header.body_sha256:
         raise UnverifiedMessageError("the body is not the one that was signed")

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fedward_common.errors import MalformedMessageError
 from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
-from fedward_common.wire.messages import PROTOCOL_VERSION, plain_dataclass
+from fedward_common.wire.messages import plain_dataclass
+from fedward_common.wire.protocol_versions import require_spoken
 
 MAX_HEADER_BYTES = 8192
 
@@ -48,23 +48,23 @@ def encode_header(header: Header) -> bytes:
         return encode_canonically(dict(values))
 
 
-def decode_header(unverified: bytes) -> Header:
+def decode_header(unverified: bytes, *, any_protocol: bool = False) -> Header:
     """Read a header that anybody may have sent.
 
+    Args:
+        unverified: Its bytes.
+        any_protocol: Read it whatever its version says; whoever asks for that checks it then.
+
     Raises:
-        MalformedMessageError: It is no canonical header of this protocol version.
+        MalformedMessageError: It is no canonical header of a version that is spoken here.
     """
     try:
         header = _usual_header(unverified)
     except (ValueError, IndexError):
         plain = decode_canonically(unverified, max_bytes=MAX_HEADER_BYTES)
         header = plain_dataclass(Header, plain)
-    if header.protocol != PROTOCOL_VERSION:
-        raise MalformedMessageError(
-            f"protocol {header.protocol} came, {PROTOCOL_VERSION} is spoken here",
-            hint="bring both sides to the same release",
-            code="PROTOCOL_VERSION",
-        )
+    if not any_protocol:
+        require_spoken(header.protocol)
     return header
 
 

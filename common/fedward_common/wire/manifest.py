@@ -12,7 +12,8 @@ from fedward_common.crypto.suite import SUITE
 from fedward_common.errors import ConfigurationError, MalformedMessageError
 from fedward_common.job.job_file import Job, job_from_table, table_of_job
 from fedward_common.wire.canonical_cbor import decode_canonically, encode_canonically
-from fedward_common.wire.messages import PROTOCOL_VERSION, plain_dataclass
+from fedward_common.wire.messages import plain_dataclass
+from fedward_common.wire.protocol_versions import newest_version, require_spoken
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,15 @@ def make_manifest(
     roster_version: int,
     roster_sha256: str,
     answer_key: bytes = b"",
+    protocol: int | None = None,
 ) -> Manifest:
-    """Resolve a job into a manifest."""
+    """Resolve a job into a manifest; without a `protocol` it is of the newest version."""
     # A path of the coordinator's disk means nothing at a site; the hash of the weights does.
     table = table_of_job(job)
     if job.model.start != "random":
         table["model"]["start"] = f"sha256:{initial_weights_sha256}"
     return Manifest(
-        protocol=PROTOCOL_VERSION,
+        protocol=newest_version() if protocol is None else protocol,
         consortium=consortium,
         run=run,
         coordinator=coordinator,
@@ -106,11 +108,11 @@ def decode_manifest(unverified: bytes) -> Manifest:
     """Rebuild a manifest.
 
     Raises:
-        MalformedMessageError: Not the canonical encoding, or not of this protocol version or suite.
+        MalformedMessageError: Not the canonical encoding, or of a protocol version or suite that is
+            not spoken here.
     """
     manifest = plain_dataclass(Manifest, decode_canonically(unverified))
-    if manifest.protocol != PROTOCOL_VERSION:
-        raise MalformedMessageError("the manifest is of another protocol", code="PROTOCOL_VERSION")
+    require_spoken(manifest.protocol)
     if manifest.suite != SUITE:
         raise MalformedMessageError(
             f"the manifest is of suite {manifest.suite[:20]!r}, {SUITE!r} is spoken here",

@@ -21,6 +21,7 @@ def subject_of(
         setup.manifest_sha256 if manifest else "",
         number,
         attempt,
+        setup.manifest.protocol,
     )
 
 

@@ -139,6 +139,7 @@ def _require_same(setup: RunSetup, federation: Federation) -> None:
         roster_version=setup.manifest.roster_version,
         roster_sha256=setup.manifest.roster_sha256,
         answer_key=setup.manifest.answer_key,
+        protocol=setup.manifest.protocol,
     )
     _require_same_keys(setup.roster, federation)
     if encode_manifest(expected) != setup.manifest_bytes:

@@ -66,6 +66,14 @@ def launch(
         Path | None,
         typer.Option(metavar="FILE", help="The public set that the job's [hold_out] names."),
     ] = None,
+    protocol: Annotated[
+        int | None,
+        typer.Option(
+            help="Version of the run's messages, where hospitals have the release before.  "
+            "[default: the newest]",
+            show_default=False,
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look on until the run ends.")] = False,
     id_only: Annotated[
         bool, typer.Option("--id-only", help="Print the name that hospitals know the run by.")
@@ -88,7 +96,7 @@ def launch(
         raise typer.BadParameter("a job file is needed; only --resume goes without")
     run_launch(
         _home(home), job, sites=given, name=name, seed=seed, watch=watch, json_output=json_,
-        id_only=id_only, hold_out=hold_out,
+        id_only=id_only, hold_out=hold_out, protocol=protocol,
     )  # fmt: skip
 
 

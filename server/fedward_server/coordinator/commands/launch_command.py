@@ -32,6 +32,7 @@ def run_launch(
     json_output: bool,
     id_only: bool = False,
     hold_out: Path | None = None,
+    protocol: int | None = None,
 ) -> None:
     """Launch a new run.
 
@@ -45,7 +46,7 @@ def run_launch(
 
         planned = planned_run(home, job_file, sites, seed, now_seconds=time.time())
         name = name or free_name(home, planned.job.job.name)
-        lay_down(home, name, planned, hold_out)
+        lay_down(home, name, planned, hold_out, protocol)
         _order(control, name)
         absent = unconnected_sites(home, planned.roster, control.online_nodes())
     if id_only:

@@ -9,6 +9,7 @@ from fedward_common.atomic_files import sync_folder
 from fedward_common.errors import ConfigurationError
 from fedward_common.identities import COORDINATOR
 from fedward_common.wire.manifest import encode_manifest, make_manifest
+from fedward_common.wire.protocol_versions import newest_version, spoken_versions
 from fedward_server.coordinator.commands.planned_run import PlannedRun
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.hold_out_set import keep_hold_out
@@ -43,7 +44,11 @@ def free_name(home: CoordinatorHome, job_name: str) -> str:
 
 
 def lay_down(
-    home: CoordinatorHome, name: str, planned: PlannedRun, hold_out: Path | None = None
+    home: CoordinatorHome,
+    name: str,
+    planned: PlannedRun,
+    hold_out: Path | None = None,
+    protocol: int | None = None,
 ) -> None:
     """Write everything that a run begins with into `runs/NAME`.
 
@@ -52,13 +57,16 @@ def lay_down(
         name: Of the run.
         planned: The run.
         hold_out: The set that the job's `[hold_out]` names.
+        protocol: Version of the run's messages; None for the newest.
 
     Raises:
-        ConfigurationError: The name is none, or taken; or the hold-out set cannot be used.
+        ConfigurationError: The name is none, or taken; the version is not spoken here; or the
+            hold-out set cannot be used.
     """
     folder = home.run_folder(name)
     if folder.exists():
         raise _taken(name)
+    _require_own(protocol)
     home.make_folders()
     # Beside `runs`, so that nobody takes a half-made folder for a run.
     new = home.folder / f".new-run-{secrets.token_hex(4)}"
@@ -79,6 +87,7 @@ def lay_down(
             roster_version=planned.roster.version,
             roster_sha256=planned.roster.sha256,
             answer_key=make_answer_key(new),
+            protocol=protocol,
         )
         write_run_setup(new, encode_manifest(manifest), planned.roster_bytes)
         _move(new, home, name)
@@ -94,6 +103,16 @@ def _move(new: Path, home: CoordinatorHome, name: str) -> None:
             raise _taken(name) from error
         raise
     sync_folder(home.runs)
+
+
+def _require_own(protocol: int | None) -> None:
+    spoken = spoken_versions(newest_version())
+    if protocol is not None and protocol not in spoken:
+        raise ConfigurationError(
+            f"--protocol {protocol}, and this release speaks {' and '.join(map(str, spoken))}",
+            hint="leave it out for the newest; hospitals of an older release have to be upgraded",
+            code="PROTOCOL_VERSION",
+        )
 
 
 def _taken(name: str) -> ConfigurationError:

@@ -12,6 +12,7 @@ from tests.joint_federation import joint_job
 from tests.server.coordinator.commands.conftest import FINISHED, HALF, SITES, Fedward, write_job
 from tests.tiny_federation import TinyFederation, changed, tiny_job
 
+from fedward_common.wire import protocol_versions
 from fedward_server.coordinator.commands.new_run import lay_down, name_of_job
 from fedward_server.coordinator.commands.planned_run import planned_run
 from fedward_server.coordinator.commands.run_view import view_of
@@ -55,6 +56,23 @@ def test_a_launched_run_is_laid_down_whole_and_ordered(
     assert not list(home.folder.glob(".new-run-*"))
     assert "tiny" in open_runs(home, quiet)
     assert told["not_connected"] == ["alder", "birch", "cedar"]  # no node runs here
+
+
+@pytest.mark.usefixtures("control")
+def test_a_run_is_of_the_version_that_its_launch_names(
+    home: CoordinatorHome, fedward: Fedward, job_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F23: so hospitals of the release before can take part in a new run."""
+    monkeypatch.setattr(protocol_versions, "PROTOCOL_VERSION", 2)
+    launched = ("launch", str(job_file), "--sites", "cedar,alder")
+    assert fedward(*launched, "--name", "newest").code == 0
+    assert fedward(*launched, "--name", "before", "--protocol", "1").code == 0
+    found = {name: view_of(home, name).manifest.protocol for name in ("newest", "before")}
+    assert found == {"newest": 2, "before": 1}
+    refused = fedward(*launched, "--name", "other", "--protocol", "3")
+    assert refused.code == 2
+    assert "--protocol 3, and this release speaks 1 and 2" in refused.err
+    assert not (home.runs / "other").exists()
 
 
 @pytest.mark.usefixtures("control")
