@@ -28,6 +28,7 @@ class SiteFacts:
         certificate_ends_utc_seconds: None where there is none.
         free_bytes: On the home's disk; None where that cannot be found out.
         jobs: How many there are by state; None where they cannot be read.
+        clock_offset_seconds: How far the clock is ahead of the coordinator's; None for not known.
     """
 
     utc_seconds: float
@@ -39,6 +40,7 @@ class SiteFacts:
     is_paused: bool
     jobs: Mapping[str, int] | None
     work: Work | None
+    clock_offset_seconds: int | None = None
     contributions: Contributions = field(default_factory=lambda: Contributions(0, 0, None))
 
 
@@ -91,6 +93,8 @@ def _amounts(facts: SiteFacts) -> tuple[Figure, ...]:
                _passed(now, facts.contributions.last_utc_seconds)),
         figure("certificate_seconds", "Until the site's certificate ends; below 0 since it did.",
                _left(now, facts.certificate_ends_utc_seconds)),
+        figure("clock_offset_seconds", "Ahead of the coordinator's clock; below 0 behind it.",
+               facts.clock_offset_seconds),
         figure("free_bytes", "Free on the home's disk.", facts.free_bytes),
     )  # fmt: skip
 

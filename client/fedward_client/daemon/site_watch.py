@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from fedward_client.daemon.clock_check import ClockState
 from fedward_client.daemon.ledger_check import LedgerWatch
 from fedward_client.daemon.present_work import asked_at, present_work
 from fedward_client.daemon.site_health import SiteFacts, site_report
@@ -35,6 +36,7 @@ class SiteWatch:
         running: Gives whether each child process runs.
         utc_seconds: Gives seconds since 1970.
         now_seconds: Gives monotonic seconds.
+        clock: Gives what was found of the machine's clock.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class SiteWatch:
         running: Callable[[], Mapping[str, bool]],
         utc_seconds: Callable[[], float],
         now_seconds: Callable[[], float],
+        clock: Callable[[], ClockState] = ClockState,
     ) -> None:
         self._home = home
         self._running = running
         self._utc_seconds = utc_seconds
         self._now_seconds = now_seconds
+        self._clock = clock
         self._ledger = LedgerWatch(lambda: ledger_folder(home))
         self._contributions = ContributionCount(home)
         self._one_at_a_time = threading.Lock()
@@ -59,7 +63,7 @@ class SiteWatch:
 
     def facts(self) -> SiteFacts:
         """Look everything up."""
-        now = self._utc_seconds()
+        now, clock = self._utc_seconds(), self._clock()
         certificate_code, ends = self._certificate(now)
         jobs_code, jobs = self._jobs()
         paused_code, is_paused = self._paused()
@@ -71,6 +75,7 @@ class SiteWatch:
                 "policy": _code_of(lambda: read_policy(self._home)),
                 "jobs": jobs_code or paused_code,
                 "ledger": self._ledger.code(self._now_seconds()),
+                "clock": clock.code,
             },
             running=self._running(),
             asked_utc_seconds=asked_at(self._home),
@@ -79,6 +84,7 @@ class SiteWatch:
             is_paused=is_paused,
             jobs=jobs,
             work=present_work(self._home),
+            clock_offset_seconds=clock.offset_seconds,
             contributions=self._contributions.so_far(),
         )
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from fedward_client.daemon.clock_check import ClockCheck
 from fedward_client.daemon.command_socket import Do, listening
 from fedward_client.daemon.node_key import node_key_file, stated_node_key
 from fedward_client.daemon.present_work import forget_present_work
@@ -44,6 +45,7 @@ TASKS = "tasks"
 _LOOK_SECONDS = 0.5
 _MEMBERSHIP_LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 10.0
+_CLOCK_SECONDS = 3.0  # the node begins then, whatever the coordinator's time is
 _LOG_BYTES = 10 << 20
 
 
@@ -76,14 +78,17 @@ def _supervise(home: SiteHome, settings: SiteSettings, connection: Connection) -
     starts = _starts(home, connection)
     # Spreads restarts of many sites; nobody is protected by it.
     draw = random.Random(secrets.randbits(64)).random  # noqa: S311
-    supervisor = Supervisor(starts, SystemClock(), draw, tell)
-    watch = SiteWatch(home, supervisor.running, time.time, time.monotonic)
+    pem = connection.authority_file.read_text(encoding="ascii", errors="replace")
+    clock = _clock_check(connection, pem, tell)
+    supervisor = Supervisor(starts, SystemClock(), draw, tell, ended=clock.child_ended)
+    watch = SiteWatch(home, supervisor.running, time.time, time.monotonic, lambda: clock.state)
     with (
         health_page(settings.health_port, watch.report) as health_port,
         listening(home, _orders(home, watch), tell),
     ):
-        _look_after_membership(home, connection, tell, stop)
+        _look_after_membership(home, connection, pem, tell, stop, clock)
         tell("ready", site=settings.site, health_port=health_port)
+        clock.wait_for_first(_CLOCK_SECONDS)
         try:
             while not stop.is_set():
                 supervisor.tick()
@@ -101,19 +106,32 @@ def _orders(home: SiteHome, watch: SiteWatch) -> Do:
     return do
 
 
+def _clock_check(connection: Connection, pem: str, tell: Tell) -> ClockCheck:
+    from fedward_client.enrolment.office_line import coordinator_time
+
+    ask = coordinator_time(f"https://{connection.address}", pem)
+    return ClockCheck(ask, tell, SystemClock(), time.time)
+
+
 def _look_after_membership(
-    home: SiteHome, connection: Connection, tell: Tell, stop: threading.Event
+    home: SiteHome,
+    connection: Connection,
+    pem: str,
+    tell: Tell,
+    stop: threading.Event,
+    clock: ClockCheck,
 ) -> None:
     """Renew in time and hear of removals, beside the children: a slow answer holds nobody up."""
     from fedward_client.enrolment.office_line import office_line
     from fedward_client.enrolment.upkeep import Upkeep
 
-    pem = connection.authority_file.read_text(encoding="ascii", errors="replace")
     send = office_line(f"https://{connection.address}", pem)
     upkeep = Upkeep(home, send, tell, SystemClock(), time.time)
 
     def serve() -> None:
+        clock.tick()
         while not stop.wait(_MEMBERSHIP_LOOK_SECONDS):
+            clock.tick()
             upkeep.tick()
 
     threading.Thread(target=serve, name="membership", daemon=True).start()

@@ -13,6 +13,7 @@ from fedward_common.event_lines import Tell
 
 ENDED = "child.ended"
 STARTED = "child.started"
+NODE_NOT_KNOWN = "NODE_NOT_KNOWN"
 
 
 class Child(Protocol):
@@ -81,6 +82,7 @@ class Supervisor:
         draw: Gives numbers from [0, 1).
         tell: Writes lines of the log.
         backoff: How long to wait.
+        ended: Hears of each end, by the child's name and the code.
     """
 
     def __init__(
@@ -90,12 +92,14 @@ class Supervisor:
         draw: Callable[[], float],
         tell: Tell,
         backoff: Backoff | None = None,
+        ended: Callable[[str, str], None] = lambda _name, _code: None,
     ) -> None:
         self._kept = {name: _Kept(start) for name, start in starts.items()}
         self._clock = clock
         self._draw = draw
         self._tell = tell
         self._backoff = backoff or Backoff()
+        self._ended = ended
 
     def tick(self) -> None:
         """Look after every child once: note who ended, start whose wait is over."""
@@ -121,7 +125,9 @@ class Supervisor:
         kept.num_ends += 1
         wait = self._backoff.wait_seconds(kept.num_ends, self._draw())
         kept.child, kept.next_start = None, now + wait
-        self._tell(ENDED, child=name, code=code_of_end(name, status), again_in=round(wait, 1))
+        code = code_of_end(name, status)
+        self._tell(ENDED, child=name, code=code, again_in=round(wait, 1))
+        self._ended(name, code)
 
     def end(self, grace_seconds: float) -> None:
         """End every child: asked first, killed after so many seconds together."""
@@ -144,5 +150,5 @@ def code_of_end(name: str, status: int) -> str:
     # Flower ends its node without a fault where the coordinator does not know the node's key (401),
     # or the clocks of the two differ too much.
     if name == "node" and status == 0:
-        return "NODE_NOT_KNOWN"
+        return NODE_NOT_KNOWN
     return f"STATUS_{status}"

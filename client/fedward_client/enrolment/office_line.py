@@ -9,6 +9,7 @@ import json
 import re
 import ssl
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -26,6 +27,9 @@ UNREACHABLE = "OFFICE_UNREACHABLE"
 
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 30.0
+_TIME_SECONDS = 3.0
+_HEALTH_PATH = "/health"
+_MAX_DATE = 64
 _CODE = re.compile(r"[A-Z][A-Z_]{0,59}\Z")
 _BY_FILE = "send the request by file; the office answers with one"
 
@@ -69,6 +73,52 @@ def office_line(address: str, tls_authority_pem: str) -> Send:
         return _answer_of(response.status, content, url)
 
     return send
+
+
+def coordinator_time(address: str, tls_authority_pem: str) -> Callable[[], int]:
+    """Give what asks a coordinator's listener for its time.
+
+    Args:
+        address: `https://HOST:PORT`, with a path if there is one before ours.
+        tls_authority_pem: Certificates that the server's must come from.
+
+    Returns:
+        A function that gives whole seconds since 1970, of HTTP's `Date`. Nobody signed them. It
+        raises a `FedwardError`, as those of `office_line`.
+
+    Raises:
+        ConfigurationError: The certificates cannot be read.
+    """
+    pool = _pool_of(address, tls_authority_pem)
+    url = address.rstrip("/") + _HEALTH_PATH
+
+    def told_seconds() -> int:
+        try:
+            response = pool.urlopen(
+                "GET",
+                url,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                timeout=urllib3.Timeout(connect=_TIME_SECONDS, read=_TIME_SECONDS),
+            )
+            try:
+                date = response.headers.get("date", "")
+            finally:
+                response.close()
+        except (failures.HTTPError, OSError, ValueError) as error:
+            raise _failure_of(error, url) from error
+        return _seconds_of(date, url)
+
+    return told_seconds
+
+
+def _seconds_of(date: str, url: str) -> int:
+    """Read an HTTP date: RFC 9110 section 5.6.7."""
+    try:
+        return round(parsedate_to_datetime(date[:_MAX_DATE]).timestamp())
+    except (ValueError, TypeError, OverflowError) as error:
+        raise FedwardError(f"{url} does not tell its time", code=UNREACHABLE) from error
 
 
 def _pool_of(address: str, pem: str) -> urllib3.PoolManager:

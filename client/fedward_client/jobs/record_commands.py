@@ -51,6 +51,12 @@ def _show_health(health: dict[str, Any]) -> None:
         say("All is well: the conditions of /healthz hold.")
     for name, code in sorted(wrong.items()):
         say(f"NOT WELL: {name} ({code})")
+    if wrong.get("clock"):
+        offset = health["figures"]["clock_offset_seconds"]
+        say(
+            f"This machine's clock is {abs(offset)} s {'ahead of' if offset > 0 else 'behind'} "
+            "the coordinator's: set it right, best by NTP. Until then no node connects."
+        )
 
 
 def verify_audit(home_folder: Path, *, json_output: bool) -> None:

@@ -21,6 +21,7 @@ WELL = SiteFacts(
     jobs={"under way": 2, "waiting": 1},
     work=Work("training", NOW - 40),
     contributions=Contributions(3, 4, NOW - 60),
+    clock_offset_seconds=-1,
 )
 
 
@@ -46,6 +47,7 @@ def test_a_site_for_which_all_holds_is_healthy() -> None:
         "evaluating": 0, "updates_total": 3, "masked_vectors_total": 4,
         "jobs": {"under way": 2, "waiting": 1}, "answered_seconds": 3, "at_work_seconds": 40,
         "contributed_seconds": 60, "certificate_seconds": 86_400, "free_bytes": LOW_DISK_BYTES,
+        "clock_offset_seconds": -1,
     }  # fmt: skip
 
 
@@ -64,6 +66,7 @@ def test_a_site_for_which_all_holds_is_healthy() -> None:
         ({"codes": {**WELL.codes, "certificate": "CERT_EXPIRED"}}, {"certificate": "CERT_EXPIRED"}),
         ({"codes": {**WELL.codes, "roster": "ROSTER_EXPIRED"}}, {"roster": "ROSTER_EXPIRED"}),
         ({"codes": {**WELL.codes, "ledger": "LEDGER_DAMAGED"}}, {"ledger": "LEDGER_DAMAGED"}),
+        ({"codes": {**WELL.codes, "clock": "CLOCK_SKEW"}}, {"clock": "CLOCK_SKEW"}),
         ({"is_paused": True}, {}),
         ({"jobs": {"waiting": 100}}, {}),
     ],
@@ -82,10 +85,10 @@ def test_nothing_is_trained_by_a_task_loop_that_ended() -> None:
 def test_what_is_not_known_is_no_figure() -> None:
     found = figures(
         asked_utc_seconds=None, certificate_ends_utc_seconds=None, free_bytes=None, jobs=None,
-        work=None, contributions=Contributions(0, 0, None),
+        work=None, contributions=Contributions(0, 0, None), clock_offset_seconds=None,
     )  # fmt: skip
     unknown = {name for name, value in found.items() if value is None}
     assert unknown == {
         "answered_seconds", "certificate_seconds", "free_bytes", "at_work_seconds",
-        "contributed_seconds",
+        "contributed_seconds", "clock_offset_seconds",
     }  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.client.jobs.asking_coordinator import PRIVATE, Asking, asking
 
+from fedward_client.daemon.clock_check import ClockState
 from fedward_client.daemon.present_work import AskedNote
 from fedward_client.daemon.site_watch import SiteWatch
 from fedward_client.enrolment.membership_files import own_certificate
@@ -25,7 +26,10 @@ class Watched:
         run_folder(asked.home).mkdir(exist_ok=True)
         self.now = float(own_certificate(asked.home, now_seconds=None)[1].not_before_seconds + DAY)
         running = {"node": True, "tasks": True}
-        self.watch = SiteWatch(asked.home, lambda: running, lambda: self.now, lambda: self.now)
+        self.clock = ClockState()
+        self.watch = SiteWatch(
+            asked.home, lambda: running, lambda: self.now, lambda: self.now, lambda: self.clock
+        )
 
     def node_was_answered(self) -> None:
         AskedNote(run_folder(self.asked.home))()
@@ -50,6 +54,12 @@ def test_a_site_that_was_never_asked_is_well(watched: Watched) -> None:
     assert watched.wrong() == {}
     figures = watched.report().to_dict()["figures"]
     assert (figures["registered"], figures["connected"], figures["accepted_runs"]) == (1, 1, 0)
+
+
+def test_a_clock_that_is_off_is_shown_with_its_offset(watched: Watched) -> None:
+    watched.clock = ClockState("CLOCK_SKEW", 600)
+    assert watched.wrong() == {"clock": "CLOCK_SKEW"}
+    assert "fedward_site_clock_offset_seconds 600\n" in watched.report().metrics_text()
 
 
 def test_a_run_that_is_under_way_is_counted_with_what_left(watched: Watched) -> None:

@@ -44,9 +44,11 @@ class Watched:
         self.children: dict[str, list[FakeChild]] = {"node": [], "tasks": []}
         self.lines: list[tuple[str, dict[str, object]]] = []
         starts = {name: self._starter(name) for name in self.children}
+        self.ends: list[tuple[str, str]] = []
         self.supervisor = Supervisor(
-            starts, self.clock, lambda: 1.0 - 1e-9, self._tell, backoff or Backoff()
-        )
+            starts, self.clock, lambda: 1.0 - 1e-9, self._tell, backoff or Backoff(),
+            lambda name, code: self.ends.append((name, code)),
+        )  # fmt: skip
         self.supervisor.tick()
 
     def _starter(self, name: str):  # type: ignore[no-untyped-def]
@@ -107,6 +109,7 @@ def test_an_end_is_told_by_its_code() -> None:
     watched.end("node", 0)
     event, fields = watched.lines[-1]
     assert (event, fields["child"], fields["code"]) == ("child.ended", "node", "NODE_NOT_KNOWN")
+    assert watched.ends == [("node", "NODE_NOT_KNOWN")]
 
 
 @pytest.mark.parametrize(

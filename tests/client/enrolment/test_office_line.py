@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.real_federation import write_tls
 
-from fedward_client.enrolment.office_line import office_line
+from fedward_client.enrolment.office_line import coordinator_time, office_line
 from fedward_common.consortium.enrolment_answer import MAX_ANSWER_BYTES
 from fedward_common.errors import ConfigurationError, FedwardError
 
@@ -24,12 +24,17 @@ class Server:
     status: int = 200
     answer: bytes = b"answer"
     location: str = ""
+    date: str = ""
     requests: list[tuple[str, bytes]] = field(default_factory=list)
     port: int = 0
 
     def ask(self, pem: str = "", request: bytes = b"request") -> bytes:
         trusted = pem or (self.folder / "authority.pem").read_text()
         return office_line(f"https://127.0.0.1:{self.port}", trusted)(request)
+
+    def time(self, pem: str = "") -> int:
+        trusted = pem or (self.folder / "authority.pem").read_text()
+        return coordinator_time(f"https://127.0.0.1:{self.port}", trusted)()
 
     def refusal(self, pem: str = "") -> str:
         with pytest.raises(FedwardError) as caught:
@@ -48,6 +53,14 @@ def _handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
                 self.send_header("location", server.location)
             self.end_headers()
             self.wfile.write(server.answer)
+
+        def do_GET(self) -> None:
+            server.requests.append((self.path, b""))
+            self.send_response_only(server.status)
+            if server.date:
+                self.send_header("date", server.date)
+            self.send_header("content-length", "0")
+            self.end_headers()
 
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
             """Say nothing."""
@@ -133,3 +146,26 @@ def test_a_file_that_is_no_certificate_is_refused_at_once() -> None:
     for pem in ("hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         with pytest.raises(ConfigurationError):
             office_line("https://127.0.0.1:1", pem)
+
+
+def test_the_time_of_the_listener_is_its_date_whatever_else_it_answers(server: Server) -> None:
+    server.date, server.status = "Sun, 06 Nov 1994 08:49:37 GMT", 404  # RFC 9110, 5.6.7
+    assert server.time() == 784_111_777
+    assert server.requests == [("/health", b"")]
+
+
+@pytest.mark.parametrize("date", ["", "now", "Sun, 06 Nov 99999 08:49:37 GMT", "1" * 4000])
+def test_a_date_that_is_none_is_no_time(server: Server, date: str) -> None:
+    server.date = date
+    with pytest.raises(FedwardError) as caught:
+        server.time()
+    assert caught.value.code == "OFFICE_UNREACHABLE"
+
+
+def test_a_server_of_another_authority_tells_no_time(server: Server, tmp_path: Path) -> None:
+    server.date = "Sun, 06 Nov 1994 08:49:37 GMT"
+    write_tls(tmp_path, datetime.datetime.now(datetime.UTC))
+    with pytest.raises(FedwardError) as caught:
+        server.time((tmp_path / "authority.pem").read_text())
+    assert caught.value.code == "OFFICE_CERTIFICATE"
+    assert server.requests == []
