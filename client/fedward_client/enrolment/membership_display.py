@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from fedward_client.enrolment.node_news import DUPLICATE
 from fedward_client.enrolment.upkeep import WAITS, MembershipStatus
 
 
@@ -19,6 +20,7 @@ def plain_membership(status: MembershipStatus | None) -> dict[str, Any] | None:
         "renewal_since": _moment(record.renewal_since_seconds) if record.renewal else None,
         "roster": record.roster or None,
         "roster_since": _moment(record.roster_since_seconds) if record.roster else None,
+        "duplicate": _moment(record.duplicate_at_seconds) if record.duplicate_at_seconds else None,
     }
 
 
@@ -45,6 +47,12 @@ def membership_lines(shown: dict[str, Any] | None) -> list[str]:
         lines.append(
             f"No news of the roster since {shown['roster_since']}: {shown['roster']}. "
             "Who was removed may still be counted in."
+        )
+    if shown["duplicate"]:
+        lines.append(
+            f"ANOTHER MACHINE SHOWED THIS SITE'S KEY, last on {shown['duplicate']} "
+            f"({DUPLICATE}): if nobody here copied the home, it was stolen; call the consortium's "
+            "office, which revokes it."
         )
     return lines
 

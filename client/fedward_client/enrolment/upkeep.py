@@ -6,15 +6,19 @@ code, kept for `fedward-site status`, and tried again.
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from fedward_client.enrolment.accepted_members import newest_members
 from fedward_client.enrolment.membership_files import (
     enrolment_folder,
+    note_membership,
     own_certificate,
     own_key,
 )
+from fedward_client.enrolment.node_news import DUPLICATE, duplicate_at
 from fedward_client.enrolment.office_line import Send
 from fedward_client.enrolment.renewal import renew_if_due
 from fedward_client.enrolment.roster_news import take_removals
@@ -29,7 +33,9 @@ from fedward_common.settings import from_table
 
 ROSTER_SECONDS = 30.0
 RENEWAL_SECONDS = 60.0
+NEWS_SECONDS = 60.0
 LATE_DAYS = 14
+TELL_AGAIN_SECONDS = 3600
 
 WAITS = "RENEWAL_WAITS"
 
@@ -45,12 +51,15 @@ class UpkeepRecord:
         renewal_since_seconds: Since when it is so; 1970, UTC.
         roster: A code of why no news of the roster can be had; empty where they can.
         roster_since_seconds: Since when it is so.
+        duplicate_at_seconds: When another machine last showed this site's key; 1970, UTC, and 0
+            for never.
     """
 
     renewal: str = ""
     renewal_since_seconds: float = 0.0
     roster: str = ""
     roster_since_seconds: float = 0.0
+    duplicate_at_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ class Upkeep:
         tell: Writes lines of the log.
         clock: Counts the time between two tries.
         utc_seconds: Gives seconds since 1970; certificates are judged by it.
+        draw: Gives so many bytes that nobody can foresee.
     """
 
     def __init__(
@@ -87,15 +97,18 @@ class Upkeep:
         tell: Tell,
         clock: Clock,
         utc_seconds: Callable[[], float],
+        draw: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._home = home
         self._send = send
         self._tell = tell
         self._clock = clock
         self._utc_seconds = utc_seconds
-        self._next_roster = self._next_renewal = clock.now_seconds()
+        self._draw = draw
+        self._next_roster = self._next_renewal = self._next_news = clock.now_seconds()
         self._looked_at = 0
         self._told_late_days: int | None = None
+        self._told_duplicate_at = 0
 
     def tick(self) -> None:
         """Do what is due; nothing that goes wrong leaves this."""
@@ -113,6 +126,9 @@ class Upkeep:
         if now >= self._next_roster:
             self._next_roster = now + ROSTER_SECONDS
             self._keep(roster=_code_of(self._look_for_removals))
+        if now >= self._next_news:
+            self._next_news = now + NEWS_SECONDS
+            self._look_for_others()
 
     def _renew(self) -> str:
         outcome = renew_if_due(self._home, self._send, now_seconds=self._utc_seconds())
@@ -138,6 +154,29 @@ class Upkeep:
                 self._tell("roster.removed", version=self._looked_at, sites=list(gone))
         return ""
 
+    def _look_for_others(self) -> None:
+        """Hear whether another machine shows this site's key, and tell it at most once an hour."""
+        before = read_upkeep(self._home)
+        try:
+            at = duplicate_at(self._home, self._send, self._draw)
+        except FedwardError:  # an earlier release; or nobody answers, which the roster's code says
+            return
+        if at <= before.duplicate_at_seconds:
+            return
+        fields = asdict(before) | {"duplicate_at_seconds": float(at)}
+        self._write(fields)
+        if at > self._told_duplicate_at + TELL_AGAIN_SECONDS:
+            self._told_duplicate_at = at
+            self._tell("node.duplicate", code=DUPLICATE, at_seconds=at)
+            now_seconds = self._utc_seconds()
+            note_membership(
+                self._home, "node.duplicate", now_seconds=now_seconds, at_seconds=at, code=DUPLICATE
+            )
+
+    def _write(self, fields: dict[str, Any]) -> None:
+        path = enrolment_folder(self._home) / "upkeep.json"
+        write_atomically(path, json.dumps(fields).encode())
+
     def _keep(self, *, renewal: str | None = None, roster: str | None = None) -> None:
         """Remember how it stands, and tell what changed."""
         before, now = read_upkeep(self._home), self._utc_seconds()
@@ -147,8 +186,7 @@ class Upkeep:
                 fields[name], fields[f"{name}_since_seconds"] = code, now
                 self._tell_change(name, code)
         if fields != asdict(before):
-            path = enrolment_folder(self._home) / "upkeep.json"
-            write_atomically(path, json.dumps(fields).encode())
+            self._write(fields)
 
     def _tell_change(self, name: str, code: str) -> None:
         if code == WAITS:

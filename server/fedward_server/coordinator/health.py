@@ -6,7 +6,7 @@ for its sites, makes nobody ill.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedward_common.health_report import Figure, HealthReport, figure
 
@@ -46,6 +46,7 @@ class CoordinatorFacts:
         tls_ends_utc_seconds: None where the certificate cannot be read.
         roster_ends_utc_seconds: None where there is none that counts.
         free_bytes: On the home's disk; None where that cannot be found out.
+        duplicate_nodes: How often a second node showed a site's key since the start, by site.
     """
 
     utc_seconds: float
@@ -56,6 +57,7 @@ class CoordinatorFacts:
     tls_ends_utc_seconds: float | None
     roster_ends_utc_seconds: float | None
     free_bytes: int | None
+    duplicate_nodes: Mapping[str, float] = field(default_factory=dict)
 
 
 def coordinator_report(facts: CoordinatorFacts) -> HealthReport:
@@ -70,6 +72,8 @@ def _states(facts: CoordinatorFacts) -> tuple[Figure, ...]:
     return (
         figure("registered_nodes", "Nodes of sites that may connect.", facts.num_registered),
         figure("connected_nodes", "Nodes that are connected.", facts.num_connected),
+        Figure("duplicate_nodes_total", "Times that a second node showed a site's key.",
+               facts.duplicate_nodes, "site"),
         Figure("runs", "Runs by where they stand.", dict(sorted(states.items())), "state"),
         figure("tls_certificate_seconds", "Until the TLS certificate ends.",
                _left(now, facts.tls_ends_utc_seconds)),

@@ -50,6 +50,7 @@ class CoordinatorWatch:
         call_failed: What such a question raises where nobody answers.
         serving: Gives whether each part of the process works, by the name of its condition.
         utc_seconds: Gives seconds since 1970.
+        duplicate_nodes: Gives how often a second node showed a site's key, by site.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class CoordinatorWatch:
         call_failed: tuple[type[Exception], ...],
         serving: Callable[[], Mapping[str, bool]],
         utc_seconds: Callable[[], float],
+        duplicate_nodes: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._home = home
         self._flower = flower
         self._call_failed = call_failed
         self._serving = serving
         self._utc_seconds = utc_seconds
+        self._duplicate_nodes = duplicate_nodes
         self._views: dict[str, tuple[object, RunView | FedwardError]] = {}
         self._one_at_a_time = threading.Lock()
 
@@ -99,6 +102,7 @@ class CoordinatorWatch:
             tls_ends_utc_seconds=tls_ends,
             roster_ends_utc_seconds=roster_ends,
             free_bytes=_free_bytes(self._home.folder),
+            duplicate_nodes=self._duplicate_nodes(),
         )
 
     def _ask_flower(

@@ -20,6 +20,7 @@ Send = Callable[[Event], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 AnswerEnrolment = Callable[[bytes], bytes]
 Admits = Callable[[str], bool]
+Watching = Callable[[Scope, Send], Send]
 
 FLEET = "/v1/fleet/"
 HEALTH = "/health"
@@ -43,6 +44,7 @@ class PublicGate:
         admits: Says of an address, for each request to join, whether it may ask now.
         fleet_seconds: A request of a site must have come by then, whole.
         enrolment_seconds: So must a request to join.
+        watching: Gives what an answer to a site is sent on with.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class PublicGate:
         *,
         fleet_seconds: float = FLEET_BODY_SECONDS,
         enrolment_seconds: float = ENROLMENT_BODY_SECONDS,
+        watching: Watching = lambda _, send: send,
     ) -> None:
         self._app = app
         self._answer_enrolment = answer_enrolment
         self._admits = admits
         self._fleet_seconds = fleet_seconds
         self._enrolment_seconds = enrolment_seconds
+        self._watching = watching
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -66,7 +70,8 @@ class PublicGate:
         if path == ENROLMENT and self._answer_enrolment is not None:
             await self._enrol(self._answer_enrolment, scope, receive, send)
         elif path == HEALTH or path.startswith(FLEET):
-            await _pass_bounded(self._app, scope, receive, send, self._fleet_seconds)
+            watched = self._watching(scope, send)
+            await _pass_bounded(self._app, scope, receive, watched, self._fleet_seconds)
         else:
             await _refuse(scope, send, 404)
 

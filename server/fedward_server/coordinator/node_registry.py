@@ -41,6 +41,7 @@ class NodeRegistry:
         nodes: Flower's list.
         tell: Writes lines of the log.
         utc_seconds: Gives seconds since 1970.
+        know: Takes the keys that sites stated, in PEM, whenever they changed.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class NodeRegistry:
         nodes: Nodes,
         tell: Tell,
         utc_seconds: Callable[[], float],
+        know: Callable[[Mapping[bytes, SiteId]], None] = lambda _: None,
     ) -> None:
         self._home = home
         self._nodes = nodes
         self._tell = tell
         self._utc_seconds = utc_seconds
+        self._know = know
         self._told: set[tuple[str, str]] = set()
         self._last: Mapping[bytes, SiteId] | None = None
 
@@ -66,6 +69,7 @@ class NodeRegistry:
         stated = self._stated_keys()
         if stated == self._last:
             return
+        self._know(stated)
         registered = self._nodes.nodes()
         for key, node_id in registered.items():
             if key not in stated:

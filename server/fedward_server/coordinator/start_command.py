@@ -32,6 +32,7 @@ from fedward_server.coordinator.tls_certificate import WARNING_DAYS, days_left
 
 if TYPE_CHECKING:
     from fedward_server.consortium.office_folder import Office
+    from fedward_server.coordinator.duplicate_nodes import DuplicateNodes
     from fedward_server.coordinator.flower_control import FlowerControl
     from fedward_server.coordinator.listeners import Listeners
     from fedward_server.coordinator.run_tasks import RunTasks
@@ -78,12 +79,12 @@ def _serve(
     looks = _looks_at_office(home, office, tell)
     if is_rebuilt(home.database):
         tell("database.rebuilt", code="FLOWER_DATABASE_GONE", path=str(home.database))
-    given = GivenMessages()
+    given, duplicates = GivenMessages(), _duplicates(tell)
     with (
-        _listening(home, office, given) as (listeners, access, public_port),
+        _listening(home, office, given, duplicates) as (listeners, access, public_port),
         _orders(access) as control,
     ):
-        registry = NodeRegistry(home, control, tell, time.time)
+        registry = NodeRegistry(home, control, tell, time.time, duplicates.know)
         registry.refresh()
         control.stop_open_runs()
         for name in open_runs(home, tell):
@@ -92,7 +93,7 @@ def _serve(
         tasks = threading.Thread(target=serve, name="tasks", daemon=True)
         tasks.start()
         try:
-            with _health(home, access, listeners, tasks) as health_port:
+            with _health(home, access, listeners, tasks, duplicates) as health_port:
                 tell("ready", port=public_port, health_port=health_port)
                 looks["roster.unusable"] = registry.refresh
                 _watch(looks, listeners, tell, stop)
@@ -102,9 +103,19 @@ def _serve(
     tell("stopped")
 
 
+def _duplicates(tell: Tell) -> "DuplicateNodes":
+    from fedward_server.coordinator.duplicate_nodes import DuplicateNodes
+
+    return DuplicateNodes(tell, SystemClock(), time.time)
+
+
 @contextlib.contextmanager
 def _health(
-    home: CoordinatorHome, access: "LoopbackAccess", listeners: "Listeners", tasks: threading.Thread
+    home: CoordinatorHome,
+    access: "LoopbackAccess",
+    listeners: "Listeners",
+    tasks: threading.Thread,
+    duplicates: "DuplicateNodes",
 ) -> Iterator[int | None]:
     """Serve the health page for as long as the block lasts."""
     from fedward_common.flower_runtime import CALL_FAILED
@@ -115,7 +126,7 @@ def _health(
 
     # A connection of its own: other threads use the other one.
     with _orders(access) as control:
-        watch = CoordinatorWatch(home, control, CALL_FAILED, serving, time.time)
+        watch = CoordinatorWatch(home, control, CALL_FAILED, serving, time.time, duplicates.times)
         with health_page(home.settings().health_port, watch.report) as port:
             yield port
 
@@ -184,7 +195,10 @@ def _check_certificate(home: CoordinatorHome, tell: Tell) -> None:
 
 @contextlib.contextmanager
 def _listening(
-    home: CoordinatorHome, office: "Office | None", given: GivenMessages
+    home: CoordinatorHome,
+    office: "Office | None",
+    given: GivenMessages,
+    duplicates: "DuplicateNodes",
 ) -> Iterator[tuple["Listeners", "LoopbackAccess", int]]:
     """Serve Flower behind the gates for as long as the block lasts."""
     from fedward_common.flower_environment import LOOPBACK
@@ -202,7 +216,10 @@ def _listening(
     _log_through_root("flwr")
     listeners = Listeners(
         PublicGate(
-            app, EnrolmentAnswers(home, office, time.time), RequestRate(SystemClock()).admits
+            app,
+            EnrolmentAnswers(home, office, time.time, duplicates.last_of),
+            RequestRate(SystemClock()).admits,
+            watching=duplicates.watching,
         ),
         public,
         LoopbackGate(app),

@@ -1,12 +1,13 @@
 """The daemon keeps a membership going: in time, told by codes, without a person at the site."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.client.enrolment.joined_site import END, OTHERS, Joined, site_in
-from tests.common.consortium.consortium_office import DAY, NOW
+from tests.common.consortium.consortium_office import DAY, NOW, key_of
 from tests.tiny_federation import FakeClock
 
 from fedward_client.enrolment.accepted_members import newest_members
@@ -21,6 +22,7 @@ from fedward_client.enrolment.upkeep import (
     read_upkeep,
 )
 from fedward_common.consortium.enrolment_answer import present_roster, refused, waiting
+from fedward_common.consortium.node_news import is_news_request, make_news
 from fedward_common.consortium.roster_request import is_roster_request
 from fedward_common.errors import FedwardError
 
@@ -37,11 +39,14 @@ class Daemon:
         self.now = float(NOW)
         self.on_renewal: Answer = waiting
         self.on_roster: Answer = lambda: present_roster(b"")
+        self.on_news: Callable[[bytes], bytes] = lambda request: refused("MALFORMED_MESSAGE")
         self.sent: list[bytes] = []
         self.lines: list[tuple[str, dict[str, Any]]] = []
         self.upkeep = Upkeep(self.site.home, self._send, self._tell, self.clock, lambda: self.now)
 
     def _send(self, request: bytes) -> bytes:
+        if is_news_request(request):
+            return self.on_news(request)
         self.sent.append(request)
         return self.on_roster() if is_roster_request(request) else self.on_renewal()
 
@@ -204,3 +209,67 @@ def test_a_fault_nobody_thought_of_is_told_and_tried_again(daemon: Daemon) -> No
 def test_a_damaged_record_says_nothing(daemon: Daemon) -> None:
     (daemon.site.home.folder / "enrolment" / "upkeep.json").write_text('{"renewal": 3}')
     assert read_upkeep(daemon.site.home).renewal == ""
+
+
+class DuplicateAt:
+    """A coordinator that says when another machine showed a site's key."""
+
+    def __init__(self, at: float, signer: str = "coordinator") -> None:
+        self.at, self.signer = at, signer
+        self.asked: set[bytes] = set()
+
+    def __call__(self, request: bytes) -> bytes:
+        self.asked.add(request)
+        return make_news(
+            key_of(self.signer), consortium="harbour", site="alder", request=request,
+            duplicate_seconds=int(self.at),
+        )  # fmt: skip
+
+
+def audit_of(daemon: Daemon) -> list[dict[str, Any]]:
+    text = (daemon.site.home.folder / "audit.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    return [line for line in lines if line.get("membership") == "node.duplicate"]
+
+
+def test_another_machine_with_the_sites_key_is_told_shown_and_audited_once(
+    daemon: Daemon,
+) -> None:
+    """F22: the first of two is told of the second."""
+    coordinator = daemon.on_news = DuplicateAt(0)
+    daemon.pass_seconds(ROSTER_SECONDS)
+    assert daemon.lines == []
+    assert "ANOTHER MACHINE" not in daemon.shown()
+    coordinator.at = daemon.now
+    daemon.pass_seconds(600)
+    told = ("node.duplicate", {"code": "NODE_DUPLICATE", "at_seconds": int(coordinator.at)})
+    assert daemon.lines == [told]
+    assert "ANOTHER MACHINE SHOWED THIS SITE'S KEY" in daemon.shown()
+    assert "NODE_DUPLICATE" in daemon.shown()
+    (entry,) = audit_of(daemon)
+    assert (entry["at_seconds"], entry["code"]) == (int(coordinator.at), "NODE_DUPLICATE")
+    assert len(coordinator.asked) == 11  # no question is asked twice
+
+
+def test_a_copy_that_tries_on_is_told_once_an_hour(daemon: Daemon) -> None:
+    coordinator = daemon.on_news = DuplicateAt(0)
+    for _ in range(5 * 60):
+        coordinator.at = daemon.now
+        daemon.pass_seconds(60)
+    assert 4 <= len(daemon.lines) <= 5
+    assert len(audit_of(daemon)) == len(daemon.lines)
+    assert read_upkeep(daemon.site.home).duplicate_at_seconds == int(coordinator.at)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [DuplicateAt(NOW, "alder"), DuplicateAt(NOW, "thief"), lambda _: unreachable(),
+     lambda _: refused("MALFORMED_MESSAGE"), lambda _: b""],
+)  # fmt: skip
+def test_nobody_but_the_coordinator_raises_that_alarm(
+    daemon: Daemon, answer: Callable[[bytes], bytes]
+) -> None:
+    daemon.on_news = answer
+    daemon.pass_seconds(600)
+    assert daemon.lines == []
+    assert audit_of(daemon) == []

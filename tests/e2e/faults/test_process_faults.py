@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.faulty_federation import NODE, TASKS, FaultyFederation, copied_home
+from tests.faulty_federation import NODE, SECONDS, TASKS, FaultyFederation, copied_home
 from tests.faulty_network import until
 from tests.masked_federation import FIVE_SITES
 from tests.real_federation import Process
@@ -24,7 +24,7 @@ JOB = (
 def test_sites_killed_in_and_after_training_give_one_answer_and_are_charged_once(
     federation: FaultyFederation, tmp_path: Path
 ) -> None:
-    """F10, F11, F21, F22: and a copy of a home, started elsewhere, is turned away."""
+    """F10, F11, F21, F22: and a copy of a home is turned away, and the first told of it."""
     undisturbed = federation.undisturbed("processes", *JOB)
     federation.lay_down("processes", *JOB)
     federation.order("processes")
@@ -42,13 +42,27 @@ def test_sites_killed_in_and_after_training_give_one_answer_and_are_charged_once
     command = tied_command("fedward_client.cli", "start", "--home", str(twin))
     second = Process.start(command, tmp_path / "stderr.log")
     second.wait_for("node.refused", 100, code="NODE_REFUSED")
+    until(lambda: sites_with_two_nodes(federation), "the coordinator sees both", SECONDS)
+    until(lambda: "node.duplicate" in federation.events_at("alder"), "the first is told", SECONDS)
     assert second.end() == 0
 
     federation.came("run.finished", run="processes")
     assert federation.outcome("processes") == undisturbed
+    # Nodes that were killed were refused too, until theirs was believed to be gone.
+    assert sites_with_two_nodes(federation) == {"alder"}
+    shown = federation.site_tells("alder", "status")["membership"]
+    assert shown["duplicate"] is not None
+    audited = (federation.tiny.homes[SiteId("alder")] / "audit.jsonl").read_text()
+    assert '"membership":"node.duplicate"' in audited.replace(": ", ":")
     for site in FIVE_SITES:
         assert federation.trained(site, "processes") == [1]
         assert federation.begun(site, "processes") == [1]
+
+
+def sites_with_two_nodes(federation: FaultyFederation) -> set[str]:
+    """Give the sites whose key the coordinator saw at two nodes."""
+    told = federation.serving.all_lines()
+    return {line["site"] for line in told if line["event"] == "node.duplicate"}
 
 
 def done_while_training(

@@ -10,6 +10,7 @@ from tests.server.consortium.office_cases import join_bytes, renewal_bytes
 from tests.server.coordinator.office_on_site import DAY, OfficeOnSite, office_on_site
 
 from fedward_common.consortium.enrolment_answer import is_waiting, roster_in
+from fedward_common.consortium.node_news import make_news_request, verify_news
 from fedward_common.consortium.roster_request import make_roster_request
 from fedward_common.errors import UnverifiedMessageError
 from fedward_server.coordinator.enrolment_answers import EnrolmentAnswers
@@ -113,3 +114,23 @@ def test_a_strangers_bytes_get_a_code_and_do_not_reach_the_office(
     (made.office.folder / ".lock").unlink(missing_ok=True)
     assert refusal_of(ask(made, unverified)) in ("MALFORMED_MESSAGE", "REQUEST_PRIVATE_KEY")
     assert not (made.office.folder / ".lock").exists()
+
+
+def test_a_member_alone_is_told_that_another_machine_showed_its_key(made: OfficeOnSite) -> None:
+    """F22: with an office on this machine and without."""
+
+    def request_by(signer: str) -> bytes:
+        return make_news_request(
+            key_of(signer), consortium="harbour", site="alder", nonce=bytes(16)
+        )
+
+    duplicates = {"alder": 1_700_000_000}
+    for office in (made.office, None):
+        answers = EnrolmentAnswers(made.home, office, made.utc_seconds, duplicates.__getitem__)
+        request = request_by("alder")
+        at = verify_news(
+            answers(request), key_of("coordinator").verifying_key,
+            consortium="harbour", site="alder", request=request,
+        )  # fmt: skip
+        assert at == duplicates["alder"]
+        assert refusal_of(answers(request_by("birch"))) == "UNVERIFIED_MESSAGE"

@@ -34,6 +34,7 @@ WELL = CoordinatorFacts(
     tls_ends_utc_seconds=NOW + 60,
     roster_ends_utc_seconds=NOW + 70,
     free_bytes=LOW_DISK_BYTES,
+    duplicate_nodes={"north": 2},
 )
 
 
@@ -43,6 +44,7 @@ def test_a_coordinator_for_which_all_holds_is_healthy_and_shows_its_open_runs() 
     assert report.to_dict()["figures"] == {
         "registered_nodes": 3,
         "connected_nodes": 2,
+        "duplicate_nodes_total": {"north": 2},
         "runs": {"finished": 1, "queued": 1, "running": 1},
         "tls_certificate_seconds": 60,
         "roster_seconds": 70,

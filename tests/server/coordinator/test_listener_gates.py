@@ -39,9 +39,11 @@ def ask(
     method: str = "POST",
     kind: str = "http",
     length: int | None = None,
+    more_headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> tuple[int | str, bytes]:
     """Give status and body of the answer; of another kind of request what was sent first."""
     headers = [] if length is None else [(b"content-length", str(length).encode())]
+    headers += more_headers
     client = ("192.0.2.7", 40_000)
     scope = {"type": kind, "path": path, "method": method, "headers": headers, "client": client}
     chunks = list(body)
