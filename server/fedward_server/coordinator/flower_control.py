@@ -36,6 +36,7 @@ RUN_KEY = "run"
 _MAX_RUNS = 10_000
 _GONE = "unregistered"
 _ONLINE = "online"
+_WAITING = "pending"
 _RUNNING = "running"
 _FINISHED = "finished"
 
@@ -118,12 +119,25 @@ class FlowerControl:
         ordered: dict[str, OrderedRun] = {}
         for run in sorted(listed, key=lambda run: run.pending_at):
             name, status = run.override_config[RUN_KEY].string, run.status
+            ordered.pop(name, None)  # so that the order of names is that of the last orders
             ordered[name] = OrderedRun(
                 is_open=status.status != _FINISHED,
                 is_running=status.status == _RUNNING,
                 code=status.details,
             )
         return ordered
+
+    def withdraw_run(self, name: str) -> int:
+        """End each order of a run that waits for its turn; give how many."""
+        listed = self._client.ListRuns(ListRunsRequest(limit=_MAX_RUNS)).run_dict
+        waiting = [
+            run_id
+            for run_id, run in listed.items()
+            if run.override_config[RUN_KEY].string == name and run.status.status == _WAITING
+        ]
+        for run_id in waiting:
+            self._client.StopRun(StopRunRequest(run_id=run_id))
+        return len(waiting)
 
     def stop_open_runs(self) -> int:
         """End every run of Flower's that is not over, as after a crash; give how many."""

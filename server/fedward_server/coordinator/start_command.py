@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedward_common.clock import SystemClock
-from fedward_common.errors import ConfigurationError, FedwardError, LockedError
+from fedward_common.errors import ConfigurationError, FedwardError, LockedError, StoppedError
 from fedward_common.event_lines import EventLines, Tell
 from fedward_common.file_lock import held_lock
 from fedward_common.flower_environment import flower_environment
@@ -28,6 +28,7 @@ from fedward_server.coordinator.flower_database import is_rebuilt
 from fedward_server.coordinator.given_messages import GivenMessages
 from fedward_server.coordinator.node_registry import NodeRegistry
 from fedward_server.coordinator.open_runs import open_runs
+from fedward_server.coordinator.run_queue import take_place
 from fedward_server.coordinator.tls_certificate import WARNING_DAYS, days_left
 
 if TYPE_CHECKING:
@@ -261,7 +262,18 @@ def _tasks(
     def place_of(name: str) -> RunPlace:
         return RunPlace(str(home.run_folder(name)), str(home.key_file))
 
-    return RunTasks(access, place_of, server_app, tell, stop, given=given)
+    def in_turn(grid: Any, context: Any) -> None:
+        try:
+            server_app(grid, context)
+        except StoppedError:
+            raise
+        except Exception:
+            # It is tried again at the next start, behind those that it must not keep waiting.
+            with contextlib.suppress(FedwardError, OSError):
+                take_place(home.runs, Path(str(context.run_config["run-folder"])))
+            raise
+
+    return RunTasks(access, place_of, in_turn, tell, stop, given=given)
 
 
 def _stopped_by_signals() -> threading.Event:

@@ -77,5 +77,5 @@ def test_runs_that_are_not_over_are_found_and_a_damaged_one_is_told(
     (home.runs / "d-damaged" / "entries.jsonl").write_text("no journal\n")
     (home.runs / "e-empty").mkdir()
     found = open_runs(home, lambda event, **fields: told.append((event, fields)))
-    assert found == ["a-new", "b-begun"]
+    assert found == ["b-begun", "a-new"]  # as they were laid down
     assert [(event, fields["run"]) for event, fields in told] == [("run.unusable", "d-damaged")]

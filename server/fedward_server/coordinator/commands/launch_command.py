@@ -9,12 +9,18 @@ from fedward_common.errors import ConfigurationError
 from fedward_common.job.job_file import read_job, table_of_job
 from fedward_server.coordinator.commands.live_coordinator import connected
 from fedward_server.coordinator.commands.new_run import free_name, lay_down, name_of_job
-from fedward_server.coordinator.commands.run_view import RunView, view_of
+from fedward_server.coordinator.commands.run_view import (
+    RunState,
+    RunView,
+    state_of,
+    view_of,
+)
 from fedward_server.coordinator.commands.shown import print_json, print_line
 from fedward_server.coordinator.commands.sites_command import unconnected_sites
 from fedward_server.coordinator.commands.watch_command import run_watch
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.hold_out_set import keep_hold_out
+from fedward_server.coordinator.run_queue import take_place
 from fedward_server.coordinator.run_stop import let_go_on
 
 if TYPE_CHECKING:
@@ -49,10 +55,12 @@ def run_launch(
         lay_down(home, name, planned, hold_out, protocol)
         _order(control, name)
         absent = unconnected_sites(home, planned.roster, control.online_nodes())
+        view = view_of(home, name)
+        state = state_of(view, control.ordered_runs())
     if id_only:
-        print_line(view_of(home, name).manifest.run)
+        print_line(view.manifest.run)
         return
-    _tell(view_of(home, name), "launched", json_output=json_output and not watch, absent=absent)
+    _tell(view, "launched", state, json_output=json_output and not watch, absent=absent)
     if watch:
         run_watch(home, name, json_output=json_output)
 
@@ -87,9 +95,11 @@ def run_resume(
                 f"run {name!r} is under way", hint=f"look on: fedward watch {name}"
             )
         keep_hold_out(view.folder, view.job, hold_out)
+        take_place(home.runs, view.folder)
         let_go_on(view.folder)
         _order(control, name)
-    _tell(view, "resumed", json_output=json_output and not watch)
+        state = state_of(view_of(home, name), control.ordered_runs())
+    _tell(view, "resumed", state, json_output=json_output and not watch)
     if watch:
         run_watch(home, name, json_output=json_output)
 
@@ -132,7 +142,12 @@ def _require_same(view: RunView, job_file: Path | None, sites: Sequence[str]) ->
 
 
 def _tell(
-    view: RunView, what: str, *, json_output: bool, absent: Sequence[str] | None = None
+    view: RunView,
+    what: str,
+    state: RunState,
+    *,
+    json_output: bool,
+    absent: Sequence[str] | None = None,
 ) -> None:
     if json_output:
         print_json(
@@ -142,6 +157,8 @@ def _tell(
                 "state": what,
                 "training_sites": list(view.manifest.training_sites),
                 "folder": str(view.folder),
+                "place": state.place,
+                "after": list(state.after),
             }
             | ({} if absent is None else {"not_connected": list(absent)})
         )
@@ -153,6 +170,10 @@ def _tell(
             "(quorum.acceptance_seconds) if enough others accept, else longer"
         )
     print_line(
-        f"Run {view.name} is {what}; hospitals know it as {view.manifest.run}; "
+        f"Run {view.name} is {what}{_turn_of(state)}; hospitals know it as {view.manifest.run}; "
         f"look on: fedward watch {view.name}"
     )
+
+
+def _turn_of(state: RunState) -> str:
+    return f" and {state.text}" if state.after else ""

@@ -13,6 +13,7 @@ from fedward_common.wire.protocol_versions import newest_version, spoken_version
 from fedward_server.coordinator.commands.planned_run import PlannedRun
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.hold_out_set import keep_hold_out
+from fedward_server.coordinator.run_queue import take_place
 from fedward_server.coordinator.run_setup import (
     make_answer_key,
     write_initial_weights,
@@ -90,6 +91,7 @@ def lay_down(
             protocol=protocol,
         )
         write_run_setup(new, encode_manifest(manifest), planned.roster_bytes)
+        take_place(home.runs, new)
         _move(new, home, name)
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -18,6 +18,7 @@ from fedward_common.job.job_file import Job
 from fedward_common.wire.manifest import Manifest, decode_manifest
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.run_journal import ENTRIES_FILE, RunHistory, replay
+from fedward_server.coordinator.run_queue import in_order
 from fedward_server.coordinator.run_setup import has_run
 from fedward_server.coordinator.run_stop import is_stopped
 
@@ -28,6 +29,7 @@ Entry = dict[str, Any]
 
 _MANIFEST = "manifest.cbor"
 _START = "0" * 64
+_MOST_NAMED = 3
 # Less of an id is a name rather than an id.
 _ID_BEGINS = re.compile(r"[0-9a-f]{4,64}")
 
@@ -56,14 +58,24 @@ class RunState:
     Attributes:
         word: `finished`, `stopped`, `running`, `queued`, `failed`, or `waiting` for a coordinator.
         code: Why it failed; else empty.
+        place: In the queue, from 1; None where it is not queued.
+        after: Runs that end before it begins: the one under way, then those queued before it.
     """
 
     word: str
     code: str = ""
+    place: int | None = None
+    after: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """Both, for a person."""
+        """All of it, for a person."""
+        if self.after:
+            named = ", ".join(self.after[:_MOST_NAMED])
+            more = len(self.after) - _MOST_NAMED
+            return f"{self.word} at place {self.place} after {named}" + (
+                f" and {more} more" if more > 0 else ""
+            )
         return f"{self.word} ({self.code})" if self.code else self.word
 
 
@@ -177,5 +189,16 @@ def state_of(view: RunView, ordered: "Mapping[str, OrderedRun] | None") -> RunSt
     if order is None:
         return RunState("waiting")
     if order.is_open:
-        return RunState("running" if order.is_running else "queued")
+        return RunState("running") if order.is_running else _queued(view, ordered or {})
     return RunState("failed", order.code or "FAILED")
+
+
+def _queued(view: RunView, ordered: "Mapping[str, OrderedRun]") -> RunState:
+    runs = view.folder.parent
+    others = [name for name, order in ordered.items() if order.is_open and name != view.name]
+    going = [name for name in others if not is_stopped(runs / name)]
+    running = [name for name in going if ordered[name].is_running]
+    waiting = [runs / name for name in going if name not in running]
+    queue = in_order([*waiting, view.folder])
+    before = [folder.name for folder in queue[: queue.index(view.folder)]]
+    return RunState("queued", place=len(before) + 1, after=(*running, *before))

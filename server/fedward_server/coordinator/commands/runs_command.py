@@ -46,7 +46,7 @@ def run_runs(home: CoordinatorHome, *, json_output: bool, orders: Orders = order
                 (
                     row["run"],
                     row["job"] or "",
-                    RunState(row["state"], row["code"]).text,
+                    _state_text(row),
                     f"{row['rounds_completed']} of {row['rounds']}" if row["job"] else "",
                     len(row["training_sites"]) or "",
                 )
@@ -81,6 +81,8 @@ def summary_of(view: RunView, ordered: "Mapping[str, OrderedRun] | None") -> dic
         "job": view.job.job.name,
         "state": state.word,
         "code": state.code,
+        "place": state.place,
+        "after": list(state.after),
         "rounds_completed": len(view.history.checkpoints),
         "rounds": view.job.job.rounds,
         "training_sites": list(view.manifest.training_sites),
@@ -122,10 +124,16 @@ def _unreadable(name: str, error: FedwardError) -> dict[str, Any]:
         "job": None,
         "state": "unusable",
         "code": error.code,
+        "place": None,
+        "after": [],
         "rounds_completed": 0,
         "rounds": 0,
         "training_sites": [],
     }
+
+
+def _state_text(row: Mapping[str, Any]) -> str:
+    return RunState(row["state"], row["code"], row["place"], tuple(row["after"])).text
 
 
 def _print_status(status: Mapping[str, Any], view: RunView) -> None:
@@ -134,7 +142,7 @@ def _print_status(status: Mapping[str, Any], view: RunView) -> None:
     rows: list[tuple[str, object]] = [
         ("run", f"{status['run']} ({status['run_id']})"),
         ("job", status["job"]),
-        ("state", RunState(status["state"], status["code"]).text),
+        ("state", _state_text(status)),
         ("rounds", f"{status['rounds_completed']} of {status['rounds']}"),
         ("time", f"{status['seconds']:.0f} s"),
     ]

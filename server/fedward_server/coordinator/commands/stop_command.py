@@ -1,8 +1,10 @@
 """`fedward stop`: a run takes no further step until it is launched again."""
 
+import contextlib
 import time
 
 from fedward_common.errors import ConfigurationError
+from fedward_server.coordinator.commands.live_coordinator import connected
 from fedward_server.coordinator.commands.run_view import view_of
 from fedward_server.coordinator.commands.shown import print_json, print_line
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
@@ -22,6 +24,9 @@ def run_stop(home: CoordinatorHome, name: str, *, json_output: bool) -> None:
         )
     if not view.is_stopped:
         stop_run(view.folder, now_seconds=time.time())
+        # The mark alone ends it at its turn; who has left the queue keeps nobody waiting.
+        with contextlib.suppress(ConfigurationError), connected(home) as control:
+            control.withdraw_run(name)
     done = len(view.history.checkpoints)
     if json_output:
         print_json({"run": name, "state": "stopped", "rounds_completed": done})

@@ -10,7 +10,13 @@ from fedward_common.errors import FedwardError, StoppedError
 from fedward_common.identities import SiteId
 from fedward_server.coordinator.acceptance import waited_for, words_of
 from fedward_server.coordinator.commands.live_coordinator import orders_at
-from fedward_server.coordinator.commands.run_view import Entry, RunView, state_of, view_of
+from fedward_server.coordinator.commands.run_view import (
+    Entry,
+    RunState,
+    RunView,
+    state_of,
+    view_of,
+)
 from fedward_server.coordinator.commands.shown import print_line
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 
@@ -47,7 +53,7 @@ def run_watch(
         StoppedError: A person stopped it, or this command.
     """
     ask = orders or (lambda: orders_at(home))
-    num_shown, last_word = 0, ""
+    num_shown, last_state = 0, RunState("")
     waits: Mapping[SiteId, str] = {}
     try:
         while True:
@@ -58,9 +64,9 @@ def run_watch(
                 _show(entry, view, json_output=json_output)
             num_shown = len(view.entries)
             state = state_of(view, ordered)
-            if state.word != last_word:
-                _show_state(name, state.word, json_output=json_output)
-                last_word = state.word
+            if state != last_state:
+                _show_state(name, state, json_output=json_output)
+                last_state = state
             if _has_ended(name, state.word, state.code):
                 return
             if waits != (waits := waited_for(view.folder)) and waits:
@@ -87,12 +93,15 @@ def _has_ended(name: str, word: str, code: str) -> bool:
     return word == "finished"
 
 
-def _show_state(name: str, word: str, *, json_output: bool) -> None:
+def _show_state(name: str, state: RunState, *, json_output: bool) -> None:
+    word = state.word
     if json_output:
-        _write_json({"kind": "state", "run": name, "state": word})
+        turn = {} if state.place is None else {"place": state.place, "after": list(state.after)}
+        _write_json({"kind": "state", "run": name, "state": word} | turn)
     else:
         meaning = " for a coordinator: fedward coordinator start" if word == "waiting" else ""
-        print_line(f"{name} is {word}{meaning}")
+        shown = state.text if word == "queued" else word
+        print_line(f"{name} is {shown}{meaning}")
 
 
 def _show_waits(name: str, sites: Mapping[SiteId, str], *, json_output: bool) -> None:

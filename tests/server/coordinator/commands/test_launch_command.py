@@ -96,6 +96,40 @@ def test_several_runs_of_one_job_queue_under_names_of_their_own(
     assert "there is a run 'third' already" in taken.refusal
 
 
+def test_queued_runs_say_their_places_and_begin_in_that_order_after_any_end(
+    home: CoordinatorHome, control: FlowerControl, fedward: Fedward, job_file: Path
+) -> None:
+    for name in ("c", "a", "b"):
+        launch = fedward("launch", str(job_file), "--sites", SITES, "--name", name)
+        assert launch.code == 0, launch.err
+    assert "Run b is launched and queued at place 3 after c, a; hospitals" in launch.out
+    rows = {row["run"]: row for row in json.loads(fedward("runs", "--json").out)}
+    assert [(rows[n]["place"], rows[n]["after"]) for n in "cab"] == [
+        (1, []), (2, ["c"]), (3, ["c", "a"]),
+    ]  # fmt: skip
+    assert (rows[FINISHED]["place"], rows[FINISHED]["after"]) == (None, [])
+    assert "queued at place 3 after c, a" in fedward("runs").out
+    assert "queued at place 2 after c" in fedward("status", "a").out
+    # Whatever became of Flower's database, the next start asks the folders.
+    assert open_runs(home, quiet) == [HALF, "c", "a", "b"]
+
+
+def test_a_queued_run_that_is_stopped_leaves_the_queue_and_comes_back_at_its_end(
+    home: CoordinatorHome, control: FlowerControl, fedward: Fedward, job_file: Path
+) -> None:
+    for name in ("c", "a", "b"):
+        assert fedward("launch", str(job_file), "--sites", SITES, "--name", name).code == 0
+    assert json.loads(fedward("stop", "a", "--json").out)["state"] == "stopped"
+    assert not control.ordered_runs()["a"].is_open
+    assert json.loads(fedward("status", "b", "--json").out)["after"] == ["c"]
+    assert open_runs(home, quiet) == [HALF, "c", "b"]
+    resumed = json.loads(fedward("launch", "--resume", "--name", "a", "--json").out)
+    assert (resumed["place"], resumed["after"]) == (3, ["c", "b"])
+    still_open = [name for name, run in control.ordered_runs().items() if run.is_open]
+    assert still_open == ["c", "b", "a"]
+    assert open_runs(home, quiet) == [HALF, "c", "b", "a"]
+
+
 @pytest.mark.parametrize("command", ["plan", "launch"])
 @pytest.mark.parametrize(
     ("sites", "words"),

@@ -19,6 +19,7 @@ from fedward_server.coordinator.commands.run_view import (
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_control import OrderedRun
 from fedward_server.coordinator.run_journal import FileRunJournal
+from fedward_server.coordinator.run_queue import take_place
 from fedward_server.coordinator.run_stop import is_stopped, let_go_on, stop_run
 
 QUEUED = OrderedRun(is_open=True, is_running=False, code="")
@@ -89,6 +90,27 @@ def test_where_a_run_stands_follows_from_journal_mark_and_order(home: Coordinato
     assert state_of(view_of(home, FINISHED), {FINISHED: FAILED}).text == "finished"
     stop_run(half.folder, now_seconds=7.9)
     assert state_of(view_of(home, HALF), {HALF: RUNNING}).text == "stopped"
+
+
+def test_a_run_that_is_queued_says_its_place_and_who_is_before_it(home: CoordinatorHome) -> None:
+    for name in ("e", "d", "c", "b"):
+        shutil.copytree(home.runs / HALF, home.runs / name)
+    for name in ("e", "d", "c", "b"):
+        take_place(home.runs, home.runs / name)
+    ordered = dict.fromkeys("bcde", QUEUED) | {FINISHED: FAILED, HALF: RUNNING}
+
+    def text_of(name: str) -> str:
+        return state_of(view_of(home, name), ordered).text
+
+    assert text_of(HALF) == "running"
+    assert text_of("e") == "queued at place 1 after half"
+    assert text_of("d") == "queued at place 2 after half, e"
+    assert text_of("b") == "queued at place 4 after half, e, d and 1 more"
+    stop_run(home.runs / "e", now_seconds=0)
+    assert text_of("d") == "queued at place 1 after half"
+    ordered[HALF] = FAILED
+    assert text_of("d") == "queued"  # nobody is before it, so it is about to begin
+    assert state_of(view_of(home, "d"), ordered).place == 1
 
 
 def test_the_mark_of_a_stopped_run_goes_when_it_goes_on(tmp_path: Path) -> None:

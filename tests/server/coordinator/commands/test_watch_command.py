@@ -14,9 +14,11 @@ from fedward_server.coordinator.commands.run_view import view_of
 from fedward_server.coordinator.commands.watch_command import line_of, run_watch
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_control import OrderedRun
+from fedward_server.coordinator.run_queue import take_place
 from fedward_server.coordinator.run_stop import stop_run
 
 RUNNING = OrderedRun(is_open=True, is_running=True, code="")
+DONE = OrderedRun(is_open=False, is_running=False, code="")
 
 
 def then(*steps: Callable[[], None]) -> Callable[[float], None]:
@@ -68,6 +70,41 @@ def test_entries_are_told_once_as_they_come_until_the_run_is_finished(
     assert told.count("round.committed") == 4
     assert told.count("running") == 1
     assert told[-2:] == ["run.finished", "finished"]
+
+
+def test_a_queued_run_tells_its_place_until_it_begins(
+    home: CoordinatorHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queued = OrderedRun(is_open=True, is_running=False, code="")
+    orders = {"first": RUNNING, "second": queued, HALF: queued}
+    for name in ("second", HALF):
+        (home.runs / name).mkdir(exist_ok=True)
+        take_place(home.runs, home.runs / name)
+    steps = then(
+        lambda: orders.update(first=DONE, second=RUNNING),
+        lambda: None,
+        lambda: orders.update({"second": DONE, HALF: RUNNING}),
+        lambda: finish(home),
+    )
+    run_watch(home, HALF, json_output=False, orders=lambda: orders, wait=steps)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(HALF)]
+    assert lines == [
+        "half is queued at place 2 after first, second",
+        "half is queued at place 1 after second",
+        "half is running",
+        "half is finished",
+    ]
+
+
+def test_programs_are_told_the_place_as_well(
+    home: CoordinatorHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queued = OrderedRun(is_open=True, is_running=False, code="")
+    watched(home, HALF, then(lambda: finish(home)), {HALF: queued, "first": RUNNING})
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    first = {"kind": "state", "run": HALF, "state": "queued", "place": 1, "after": ["first"]}
+    assert first in told
+    assert {"kind": "state", "run": HALF, "state": "finished"} in told
 
 
 def test_who_is_waited_for_is_told_whenever_it_changes(
