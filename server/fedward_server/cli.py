@@ -12,6 +12,7 @@ import typer
 
 from fedward_common.command_line import CommandLine
 from fedward_server.consortium.cli_group import consortium_app
+from fedward_server.coordinator.command_options import HomeOption, JsonOption
 from fedward_server.coordinator.commands.cli_group import runs_app
 
 DEFAULT_PARTS = 10
@@ -238,14 +239,7 @@ def job_check(
     "init", epilog="Example: fedward coordinator init --home coordinator --host 127.0.0.1"
 )
 def coordinator_init(
-    home: Annotated[
-        Path,
-        typer.Option(
-            envvar="FEDWARD_COORDINATOR_HOME",
-            show_default=False,
-            help="Folder of everything that this coordinator keeps.",
-        ),
-    ],
+    home: HomeOption,
     host: Annotated[
         str | None,
         typer.Option(help="Name or IP address that hospitals connect to.", show_default=False),
@@ -270,7 +264,7 @@ def coordinator_init(
     renew_tls: Annotated[
         bool, typer.Option("--renew-tls", help="Only make the next TLS certificate of a home.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Make a home with a TLS authority and settings of its own, for trying and small consortia."""
     from fedward_server.consortium.desk import desk_at
@@ -293,14 +287,7 @@ def coordinator_init(
     "join", epilog="Example: fedward coordinator join --token-file coordinator.token --home DIR"
 )
 def coordinator_join(
-    home: Annotated[
-        Path,
-        typer.Option(
-            envvar="FEDWARD_COORDINATOR_HOME",
-            show_default=False,
-            help="Folder of everything that this coordinator keeps.",
-        ),
-    ],
+    home: HomeOption,
     token: Annotated[str | None, typer.Argument(help="What the office gave.")] = None,
     token_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The same in a file.")
@@ -308,7 +295,7 @@ def coordinator_join(
     answer: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What the office answered.")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Ask the consortium's office for a certificate; then again with its --answer."""
     from fedward_server.consortium.coordinator_command import run_coordinator_join
@@ -318,14 +305,7 @@ def coordinator_join(
 
 @coordinator_app.command("start", epilog="Example: fedward coordinator start --home coordinator")
 def coordinator_start(
-    home: Annotated[
-        Path,
-        typer.Option(
-            envvar="FEDWARD_COORDINATOR_HOME",
-            show_default=False,
-            help="Folder of everything that this coordinator keeps.",
-        ),
-    ],
+    home: HomeOption,
     office: Annotated[
         Path | None,
         typer.Option(

@@ -5,22 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from fedward_server.coordinator.command_options import HomeOption, JsonOption
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 
 _MAX_SEED = 2**63 - 1
 
 runs_app = typer.Typer()
 
-HomeOption = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        envvar="FEDWARD_COORDINATOR_HOME",
-        show_default=False,
-        help="Folder of everything that this coordinator keeps.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 RunArgument = Annotated[
     str,
     typer.Argument(help="The run's name, or its id at hospitals.", show_default=False),
