@@ -166,6 +166,7 @@ class RealFederation:
 
     Attributes:
         tiny: The same sites, for a run in this process.
+        more_settings: Lines of `coordinator.toml` beside the usual ones.
     """
 
     folder: Path
@@ -173,6 +174,7 @@ class RealFederation:
     started: list[Process] = field(default_factory=list)
     port: int = 0
     poll_seconds: float = 0.5
+    more_settings: str = ""
 
     @property
     def coordinator_home(self) -> CoordinatorHome:
@@ -186,6 +188,7 @@ class RealFederation:
         (self.coordinator_home.folder / "coordinator.toml").write_text(
             f'host = "127.0.0.1"\nport = {self.port}\n'
             'certificate_file = "tls/server.crt"\ncertificate_key_file = "tls/server.key"\n'
+            f"{self.more_settings}"
         )
 
     def write_site_settings(self, site: str) -> Path:

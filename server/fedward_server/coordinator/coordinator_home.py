@@ -11,12 +11,17 @@ coordinator.lock    held by the one process that works on all this
 ```
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedward_common.errors import ConfigurationError
 from fedward_common.health_report import require_port
 from fedward_common.settings import from_table, read_toml
+from fedward_server.coordinator.database_settings import (
+    PostgreSQLDatabase,
+    postgresql_of,
+    require_database_url,
+)
 
 _MAX_PORT = 65535
 
@@ -35,6 +40,11 @@ class CoordinatorSettings:
         health_port: Of `/healthz` and `/metrics`, on 127.0.0.1; 0 serves neither.
         office: Folder of the consortium's office, where it is on this machine; below the home
             unless absolute. Empty: requests to join come by file.
+        database: Of Flower, as a URL: `postgresql://USER@HOST/NAME`, without a password. Empty: a
+            file of the home.
+        database_password_file: One line; below the home unless absolute.
+        database_authority_file: PEM; vouches for the database server's certificate. Needed where
+            the server is on another machine.
     """
 
     host: str
@@ -44,9 +54,19 @@ class CoordinatorSettings:
     loopback_port: int = 0
     office: str = ""
     health_port: int = 0
+    database: str = field(default="", repr=False)
+    database_password_file: str = ""
+    database_authority_file: str = ""
 
     def __post_init__(self) -> None:
         require_port("health_port", self.health_port)
+        if self.database:
+            require_database_url(self.database)
+        elif self.database_password_file or self.database_authority_file:
+            raise ConfigurationError(
+                "a database's password or authority is named, and no database",
+                hint='name it: database = "postgresql://USER@HOST/NAME"',
+            )
         for name in ("port", "loopback_port"):
             value = getattr(self, name)
             if not 0 <= value <= _MAX_PORT:
@@ -68,6 +88,22 @@ class CoordinatorHome:
             ConfigurationError: It is missing or cannot be used.
         """
         return from_table(CoordinatorSettings, read_toml(self.folder / "coordinator.toml"))
+
+    def postgresql(self) -> PostgreSQLDatabase | None:
+        """Give the database that the settings name; None where it is a file.
+
+        Raises:
+            ConfigurationError: It cannot be used.
+        """
+        settings = self.settings()
+        if not settings.database:
+            return None
+        password, authority = settings.database_password_file, settings.database_authority_file
+        return postgresql_of(
+            settings.database,
+            self.file_of(password) if password else None,
+            self.file_of(authority) if authority else None,
+        )
 
     def file_of(self, named: str) -> Path:
         """Give a file that the settings name."""
@@ -110,7 +146,7 @@ class CoordinatorHome:
 
     @property
     def database(self) -> Path:
-        """Flower's database."""
+        """Flower's database, where it is a file."""
         return self.flower / "superlink.sqlite"
 
     @property

@@ -17,11 +17,11 @@ from pathlib import Path
 from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import CorruptFileError
 
+BELIEVED_SECONDS = 25.0
+ONLINE = "online"  # what a node's state is called in Flower's table of nodes
+
 _SMALLEST_BYTES = 512  # the least page size of SQLite
-_BELIEVED_SECONDS = 25.0
-# The second is what a node's state is called in Flower's table of nodes.
 _EXPECT_SIGNS_OF_LIFE = "UPDATE node SET online_until = min(online_until, ?) WHERE status = ?"
-_ONLINE = "online"
 
 
 def is_rebuilt(database: Path, utc_seconds: Callable[[], float] = time.time) -> bool:
@@ -53,8 +53,8 @@ def _expect_signs_of_life(database: Path, now_seconds: float) -> None:
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'node'")
         if tables.fetchone():  # a start that was cut short made none
-            until = now_seconds + _BELIEVED_SECONDS
-            connection.execute(_EXPECT_SIGNS_OF_LIFE, (until, _ONLINE))
+            until = now_seconds + BELIEVED_SECONDS
+            connection.execute(_EXPECT_SIGNS_OF_LIFE, (until, ONLINE))
 
 
 def _require_sound(database: Path) -> None:

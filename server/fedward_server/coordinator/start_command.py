@@ -24,6 +24,7 @@ from fedward_common.flower_environment import flower_environment
 from fedward_common.health_page import health_page
 from fedward_common.private_file import require_private
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
+from fedward_server.coordinator.database_settings import PostgreSQLDatabase
 from fedward_server.coordinator.flower_database import is_rebuilt
 from fedward_server.coordinator.given_messages import GivenMessages
 from fedward_server.coordinator.node_registry import NodeRegistry
@@ -78,11 +79,10 @@ def _serve(
 ) -> None:
     _check_certificate(home, tell)
     looks = _looks_at_office(home, office, tell)
-    if is_rebuilt(home.database):
-        tell("database.rebuilt", code="FLOWER_DATABASE_GONE", path=str(home.database))
     given, duplicates = GivenMessages(), _duplicates(tell)
     with (
-        _listening(home, office, given, duplicates) as (listeners, access, public_port),
+        _database(home, tell) as (database, look_at_database),
+        _listening(home, office, database, given, duplicates) as (listeners, access, public_port),
         _orders(access) as control,
     ):
         registry = NodeRegistry(home, control, tell, time.time, duplicates.know)
@@ -97,6 +97,7 @@ def _serve(
             with _health(home, access, listeners, tasks, duplicates) as health_port:
                 tell("ready", port=public_port, health_port=health_port)
                 looks["roster.unusable"] = registry.refresh
+                looks["database.unusable"] = look_at_database
                 _watch(looks, listeners, tell, stop)
         finally:
             stop.set()
@@ -195,9 +196,32 @@ def _check_certificate(home: CoordinatorHome, tell: Tell) -> None:
 
 
 @contextlib.contextmanager
+def _database(
+    home: CoordinatorHome, tell: Tell
+) -> Iterator[tuple[Path | PostgreSQLDatabase, Callable[[], None]]]:
+    """Prepare Flower's database; give it, and what looks whether it is held still."""
+    database = home.postgresql()
+    if database is None:
+        if is_rebuilt(home.database):
+            tell("database.rebuilt", code="FLOWER_DATABASE_GONE", path=str(home.database))
+        yield home.database, lambda: None
+        return
+    from fedward_server.coordinator.postgresql_database import HeldDatabase
+
+    held = HeldDatabase(database)
+    try:
+        if held.is_rebuilt(home.flower / "begun-postgresql", time.time()):
+            tell("database.rebuilt", code="FLOWER_DATABASE_GONE", path=database.text)
+        yield database, held.require_held
+    finally:
+        held.close()
+
+
+@contextlib.contextmanager
 def _listening(
     home: CoordinatorHome,
     office: "Office | None",
+    database: Path | PostgreSQLDatabase,
     given: GivenMessages,
     duplicates: "DuplicateNodes",
 ) -> Iterator[tuple["Listeners", "LoopbackAccess", int]]:
@@ -213,7 +237,7 @@ def _listening(
     public = bound_socket(settings.host, settings.port)
     loopback = bound_socket(LOOPBACK, settings.loopback_port)
     access = LoopbackAccess(port_of(loopback))
-    app = superlink_app(home.database, access, given)
+    app = superlink_app(database, access, given)
     _log_through_root("flwr")
     listeners = Listeners(
         PublicGate(

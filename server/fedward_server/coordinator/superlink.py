@@ -24,6 +24,7 @@ from flwr.superlink.main import create_app
 from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import ConfigurationError
 from fedward_common.flower_environment import LOOPBACK
+from fedward_server.coordinator.database_settings import PostgreSQLDatabase
 from fedward_server.coordinator.given_messages import GivenMessages
 from fedward_server.coordinator.listener_gates import AsgiApp
 from fedward_server.coordinator.small_heap import keep_heap_small
@@ -70,15 +71,26 @@ def read_loopback_access(path: Path) -> LoopbackAccess:
 
 
 def superlink_app(
-    database: Path, access: LoopbackAccess, given: GivenMessages | None = None
+    database: Path | PostgreSQLDatabase,
+    access: LoopbackAccess,
+    given: GivenMessages | None = None,
 ) -> AsgiApp:
-    """Make Flower's application over a database, which is made where it is missing.
+    """Make Flower's application over a database, whose tables are made where they are missing.
 
     Args:
         database: Of Flower's.
         access: For this machine's own processes.
         given: Told what nodes are given and answer.
     """
+    if isinstance(database, Path):
+        return _app_over(str(database), access, given)
+    from fedward_server.coordinator.postgresql_state import opened_on
+
+    with opened_on(database) as url:
+        return _app_over(url, access, given)
+
+
+def _app_over(database: str, access: LoopbackAccess, given: GivenMessages | None) -> AsgiApp:
     _spare_memory()
     config = SuperLinkLifespanConfig(
         control_address="",
@@ -100,7 +112,7 @@ def superlink_app(
         ssl_ca_certfile=None,
         ssl_certfile=None,
         ssl_keyfile=None,
-        database=str(database),
+        database=database,
         isolation="process",
         runtime_dependency_install=False,
     )
