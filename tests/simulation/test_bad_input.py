@@ -23,7 +23,7 @@ from fedward_client.local_simulation import cohort_summary
 from fedward_common.errors import ConfigurationError, QuorumError, WeightsMismatchError
 from fedward_common.identities import SiteId
 from fedward_common.models.weights_file import write_weights
-from fedward_server.simulation.initial_weights import initial_weights_of
+from fedward_server.initial_weights import initial_weights_of
 
 
 def summary_of(federation: TinyFederation, site: str) -> dict[str, Any]:

@@ -59,8 +59,9 @@ def simulate_options(options: SimulateOptions, *, table: Console) -> Result:
         start_fork_server()
     # The fork server imports torch by now; so does this process, at the same time.
     from fedward_server.reports.result_table import print_result, print_seed_summary
+    from fedward_server.run_outputs import write_json
     from fedward_server.simulation.federation import Engine
-    from fedward_server.simulation.outputs import write_json, write_outputs
+    from fedward_server.simulation.outputs import write_outputs
     from fedward_server.simulation.progress import SimulationProgress
     from fedward_server.simulation.simulate import SimulationPlan, simulate, summed_up
 

@@ -18,8 +18,8 @@ from rich.console import Console
 
 from fedward_common.errors import CohortError
 from fedward_common.toml_writing import toml_of
+from fedward_server.empty_folder import claim_empty_folder
 from fedward_server.simulation.command import SimulateOptions, simulate_options
-from fedward_server.simulation.empty_folder import claim_empty_folder
 
 _PATIENTS = (150, 100, 60)
 _JOBS = {"detect": "demo_detect.toml", "outline": "demo_outline.toml"}

@@ -14,7 +14,7 @@ from fedward_common.errors import ConfigurationError
 from fedward_common.job.job_file import read_job, table_of_job
 from fedward_common.settings import read_toml
 from fedward_common.toml_writing import toml_of
-from fedward_server.simulation.empty_folder import claim_empty_folder
+from fedward_server.empty_folder import claim_empty_folder
 from fedward_server.simulation.site_side import dicomizing_side
 
 

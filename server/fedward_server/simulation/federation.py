@@ -92,7 +92,7 @@ def set_up(federation: Federation) -> RunSetup:
             f"{federation.folder} has a journal, but the manifest of its run is gone",
             hint="restore it, or start anew in another --out folder",
         )
-    from fedward_server.simulation.initial_weights import initial_weights_of
+    from fedward_server.initial_weights import initial_weights_of
 
     weights, spec = initial_weights_of(federation.job, federation.seed)
     if federation.job.privacy.mechanism == "joint":  # refused now, if at all

@@ -9,7 +9,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from fedward_server.simulation.empty_folder import claim_empty_folder
+from fedward_server.empty_folder import claim_empty_folder
 
 
 @dataclass(frozen=True)

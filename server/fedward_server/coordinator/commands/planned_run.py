@@ -69,7 +69,7 @@ def planned_run(
     _require_own_key(home, roster)
     training_sites = training_sites_of(roster, sites)
     _require_quorum_can_be_met(job, len(training_sites))
-    from fedward_server.simulation.initial_weights import initial_weights_of
+    from fedward_server.initial_weights import initial_weights_of
 
     weights, spec = initial_weights_of(job, seed)
     if job.privacy.mechanism == "joint":

@@ -11,6 +11,7 @@ from fedward_server.coordinator.commands.run_view import RunView, view_of
 from fedward_server.coordinator.commands.shown import print_json, print_line
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.run_setup import RunSetup, read_run_setup
+from fedward_server.empty_folder import claim_empty_folder
 
 _ROSTER = "roster.cbor"
 
@@ -30,8 +31,6 @@ def run_result(home: CoordinatorHome, name: str, out: Path, *, json_output: bool
             code="NOT_FINISHED",
         )
     setup = setup_of(home, view)
-    from fedward_server.simulation.empty_folder import claim_empty_folder
-
     claim_empty_folder(out)
     result = _write(setup, view, out)
     if json_output:
@@ -57,17 +56,15 @@ def setup_of(home: CoordinatorHome, view: RunView) -> RunSetup:
 def _write(setup: RunSetup, view: RunView, out: Path) -> dict[str, object]:
     from fedward_server.coordinator.checkpoints import CheckpointStore
     from fedward_server.result import result_of_run
-    from fedward_server.simulation.outputs import write_outputs
-    from fedward_server.simulation.simulate import FinishedRun
+    from fedward_server.run_outputs import write_run_outputs
 
     history = view.history
     seconds = {"total": history.seconds}  # how long a hospital trained is its own to know
     result = result_of_run(setup, history, cohorts={}, site_sums={}, seconds=seconds)
     store = CheckpointStore(setup.folder)
     best = store.load_weights((history.final or {})["selected"])
-    finished = FinishedRun(out, result, setup, {}, best, store.load_last(history))
-    write_outputs(finished, examples=False)
-    return finished.result
+    write_run_outputs(out, setup.job, result, best=best, last=store.load_last(history))
+    return result
 
 
 def _issued_at_seconds(unverified: bytes) -> int:
