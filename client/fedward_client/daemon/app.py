@@ -2,17 +2,20 @@
 
 Opens Flower's message, hands envelope and arrays to the handlers, and wraps the answer. Flower
 sends the text of an exception to the coordinator, so none leaves this module: an error reply
-carries a code.
+carries a code. What could not be believed, or not answered, stands in the home all the same.
 """
 
 import functools
+import time
 from pathlib import Path
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedward_client.daemon.handlers import answer_request, refusal_code
-from fedward_client.daemon.site_state import open_site
+from fedward_client.daemon.audit import audit_unbelieved, refusal_code
+from fedward_client.daemon.handlers import answer_request
+from fedward_client.daemon.site_state import OpenSite, open_site
+from fedward_client.site_home import SiteHome
 from fedward_common.wire.flower_records import array_record, envelope_of, records_of
 
 _REFUSED = 1
@@ -62,11 +65,16 @@ _folder_at = functools.lru_cache(maxsize=512)(Path)
 def _answer(message: Message, context: Context) -> Message:
     # Made first: after training, which empties the processor's caches, it takes ten times as long.
     reply = Message(RecordDict(), reply_to=message)
+    folder = _folder_at(str(context.node_config["site-home"]))
+    site: OpenSite | None = None
     try:
-        site = open_site(_folder_at(str(context.node_config["site-home"])))
+        site = open_site(folder)
         envelope, arrays = envelope_of(message.content)
         signed, answer = answer_request(site, envelope, arrays, message.metadata.message_type)
         reply.content = records_of(signed, array_record(answer))
         return reply
     except Exception as error:  # the edge: nothing but a code may leave
+        now_seconds = time.time() if site is None else site.utc_seconds()
+        asked = message.metadata.message_type
+        audit_unbelieved(SiteHome(folder), asked, error, now_seconds=now_seconds)
         return Message(Error(code=_REFUSED, reason=refusal_code(error)), reply_to=message)

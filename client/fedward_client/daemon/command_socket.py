@@ -11,10 +11,12 @@ import socket
 import socketserver
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fedward_client.daemon.audit import audit_order
 from fedward_client.jobs.decisions import account_of
 from fedward_client.jobs.order_socket import (
     MAX_ORDER_BYTES,
@@ -35,6 +37,7 @@ Do = Callable[[Order, str], dict[str, Any]]
 """Carries an order of an account out, and gives what came of it."""
 
 _ROOT = 0
+_NOT_ALLOWED = "NOT_ALLOWED"
 _READ_SECONDS = 10.0
 _UCRED = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
 
@@ -56,7 +59,7 @@ def listening(home: SiteHome, do: Do, tell: Tell) -> Iterator[Path]:
     folder.chmod(0o700)
     file = folder / SOCKET_NAME
     file.unlink(missing_ok=True)  # of a daemon that was killed
-    with short_address(folder) as address, _Server(address, do, tell) as server:
+    with short_address(folder) as address, _Server(home, address, do, tell) as server:
         thread = threading.Thread(target=server.serve_forever, name="orders", daemon=True)
         thread.start()
         try:
@@ -72,7 +75,8 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     block_on_close = False
     request_queue_size = 32
 
-    def __init__(self, address: str, do: Do, tell: Tell) -> None:
+    def __init__(self, home: SiteHome, address: str, do: Do, tell: Tell) -> None:
+        self.home = home
         self.do = do
         self.tell = tell
         super().__init__(address, _Conversation)
@@ -95,7 +99,8 @@ class _Conversation(socketserver.BaseRequestHandler):
         uid = _uid_of_peer(line)
         by = account_of(uid)
         if uid not in (os.geteuid(), _ROOT):
-            self.server.tell("order.refused", by=by, code="NOT_ALLOWED")
+            self.server.tell("order.refused", by=by, code=_NOT_ALLOWED)
+            audit_order(self.server.home, _NOT_ALLOWED, by=by, now_seconds=time.time())
             return
         with contextlib.suppress(OSError):  # whoever asked is gone
             line.sendall(encode(self._answer(line, by)))

@@ -5,11 +5,10 @@ run this site accepted. Answers carry what the design's table allows and nothing
 leaves as its code.
 """
 
-import traceback
-
 from fedward_client.daemon.audit import audit_note, audit_refusal
 from fedward_client.daemon.sealed_replies import sealed_reply
 from fedward_client.daemon.secure_rounds import answer_step
+from fedward_client.daemon.site_log import kind_and_place
 from fedward_client.daemon.site_state import OpenRun, OpenSite
 from fedward_client.daemon.site_work import (
     Answered,
@@ -54,14 +53,14 @@ def answer_request(
     try:
         require_spoken(header.protocol)
         message, answer_arrays = _dispatch(site, header, unverified, arrays, flower_type)
-    except FedwardError as error:
-        _log_refusal(site, header, error)
-        audit_refusal(site, header, _message_in(header, unverified), error)
-        message, answer_arrays = messages.Refusal(error.code), {}
     except Exception as error:
         # The text of a library's exception may quote a patient's data: only its type is kept.
         _log_refusal(site, header, error)
-        message, answer_arrays = messages.Refusal("INTERNAL_ERROR"), {}
+        audit_refusal(site, header, _message_in(header, unverified), error)
+        answer_arrays = {}
+        message = messages.Refusal(
+            error.code if isinstance(error, FedwardError) else "INTERNAL_ERROR"
+        )
     sent = hashed(answer_arrays)
     signed = _signed(site, header, unverified, message, sent)
     if site.is_simulated:  # nothing leaves anywhere
@@ -71,6 +70,7 @@ def answer_request(
     except DiskFullError as error:
         # What cannot be listed does not leave; that a disk is full is a code, and may.
         _log_refusal(site, header, error)
+        audit_refusal(site, header, _message_in(header, unverified), error)
         return _signed(site, header, unverified, messages.Refusal(error.code), {}), {}
     return signed, sent
 
@@ -105,15 +105,13 @@ def _verify_addressee(site: OpenSite, header: Header) -> None:
 
 
 def _log_refusal(site: OpenSite, header: Header, error: Exception) -> None:
-    code = error.code if isinstance(error, FedwardError) else type(error).__name__
-    if code == WAITING_FOR_APPROVAL:  # asked every few seconds; the first time was logged
-        return
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, FedwardError) and error.code == WAITING_FOR_APPROVAL:
+        return  # asked every few seconds; the first time was logged
     # Text of the peer never stands in the site's log, where it could pass for a line of its own.
     kind = header.kind if header.kind in messages.KINDS else "unknown kind"
     site.log.warning(
-        "%s: %s in round %d: %s (%s:%d)",
-        site.site_id, kind, header.round, code, frame.name, frame.lineno or 0,
+        "%s: %s in round %d: %s",
+        site.site_id, kind, header.round, kind_and_place(error),
     )  # fmt: skip
 
 
@@ -192,8 +190,3 @@ def _step(site: OpenSite, run: OpenRun, header: Header, message: messages.Secure
     for note in notes:
         audit_note(site, header, message, note)
     return reply, arrays
-
-
-def refusal_code(error: Exception) -> str:
-    """Give the one word about an error that may leave the site."""
-    return error.code if isinstance(error, FedwardError) else "INTERNAL_ERROR"

@@ -39,7 +39,9 @@ def log_at_home(home: SiteHome) -> None:
 
 def kind_and_place(error: Exception) -> str:
     """Say what was raised and where, without a word of its text."""
-    code = error.code if isinstance(error, FedwardError) else type(error).__name__
+    code = f"INTERNAL_ERROR, {type(error).__name__}"
+    if isinstance(error, FedwardError):
+        code = error.code
     places = traceback.extract_tb(error.__traceback__)[-1:]
     return " ".join([code, *(f"({one.name}:{one.lineno or 0})" for one in places)])
 

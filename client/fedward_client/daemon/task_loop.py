@@ -18,6 +18,7 @@ from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+from fedward_client.daemon.audit import APP_RAISED, audit_unanswered
 from fedward_client.daemon.end_with_parent import end_with_parent
 from fedward_client.daemon.present_work import at_work
 from fedward_client.jobs.limits_policy import limit_this_process
@@ -42,7 +43,6 @@ ANSWERED = "message.answered"
 
 _COMPONENT = "flwr-clientapp"
 _POLL_SECONDS = (0.05, 1.0)
-_APP_FAILED = "CLIENT_APP_RAISED"
 _LOST = "MESSAGE_LOST"
 
 ClientApp = Callable[[Message, Context], Message]
@@ -152,9 +152,10 @@ class TaskLoop:
             with at_work(self._run_folder, kind, time.time()):
                 return self._app(message, context), ""
         except Exception as error:  # an exception's text may quote a patient's data
-            self._tell("message.failed", code=_APP_FAILED, kind=type(error).__name__)
-        failure = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=_APP_FAILED)
-        return Message(failure, reply_to=message), _APP_FAILED
+            self._tell("message.failed", code=APP_RAISED, kind=type(error).__name__)
+            audit_unanswered(SiteHome(self._home), now_seconds=time.time())
+        failure = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=APP_RAISED)
+        return Message(failure, reply_to=message), APP_RAISED
 
 
 def main() -> None:

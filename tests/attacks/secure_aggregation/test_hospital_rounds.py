@@ -284,13 +284,13 @@ def test_a_masked_update_is_not_masked_again_without_enough_abandonments(
 
     hospitals.attempt = 1
     assert code_of(hospitals.ready(ALDER)) == codes.MASKED_BEFORE
+    assert audited(hospitals, ALDER, "ready", codes.MASKED_BEFORE)
     hospitals.attempt = 0
     other = hospitals.binding.sha256.replace("0", "1")
     forged = encode(sign_item(Abandonment(CEDAR, other), hospitals.setup.key))
     assert code_of(hospitals.step(ALDER, "abandoned", encode_abandonments([forged])))
     hospitals.attempt = 1
     assert code_of(hospitals.ready(ALDER)) == codes.MASKED_BEFORE
-    assert audited(hospitals, ALDER, "ready", codes.MASKED_BEFORE)
     assert hospitals.state_of(ALDER) == before
 
 

@@ -84,9 +84,11 @@ def listen(empty_home: SiteHome) -> Iterator[Listen]:
 
 
 def audited(home: SiteHome) -> list[Line]:
+    """Give what orders left, without the chain's own keys; that the job waits stands there too."""
     with ChainedLines(home.folder / "audit.jsonl") as lines:
         chain = {"index", "previous", "utc_seconds"}
-        return [{k: v for k, v in one.items() if k not in chain} for one in lines.entries()]
+        entries = [one for one in lines.entries() if "by" in one]
+        return [{k: v for k, v in one.items() if k not in chain} for one in entries]
 
 
 def raw(home: SiteHome, content: bytes) -> Line:
@@ -186,6 +188,8 @@ def test_another_account_is_not_heard(
     assert caught.value.code == "DAEMON_SILENT"
     assert done == []
     assert [line.get("code") for line in lines] == ["NOT_ALLOWED"]
+    (entry,) = audited(empty_home)
+    assert entry == {"order": "refused", "by": f"uid {os.geteuid() + 4242}", "code": "NOT_ALLOWED"}
 
 
 def test_root_is_heard_and_stands_in_the_answer_by_its_name(
@@ -218,7 +222,7 @@ def test_what_is_no_order_is_refused_and_the_next_one_is_answered(
     answer = raw(asked.home, content)
     assert answer["error"]["code"] == "MALFORMED_MESSAGE"
     assert daemon.lines[0]["event"] == "order.refused"
-    assert not (asked.home.folder / "audit.jsonl").exists()
+    assert audited(asked.home) == []
     assert ask_daemon(asked.home, Order("pause")) == {"paused": True}
 
 

@@ -29,8 +29,10 @@ from flwr.supernode.nodestate import NodeStateFactory
 from tests.flower_in_memory import connect_clients
 from tests.tiny_federation import FakeClock
 
+from fedward_client.daemon.audit import audit_lines
 from fedward_client.daemon.supernode import give_up_whole_messages
 from fedward_client.daemon.task_loop import TaskLoop
+from fedward_client.site_home import SiteHome
 
 SECRET = b"s" * 32
 RUN, NODE = 11, 22
@@ -271,11 +273,15 @@ def test_what_an_app_raises_leaves_as_a_code(node: Callable[[App], Node]) -> Non
         raise ValueError("name of a patient")
 
     there = node(app)
+    there.home.mkdir(exist_ok=True)
     there.receive()
     there.receive(RecordDict({"other": ArrayRecord({})}))
     loop = there.loop()
     assert loop.do_next()
     assert loop.do_next()
+    (written,), (counted,) = audit_lines(SiteHome(there.home))
+    assert (written["code"], counted["times"]) == ("CLIENT_APP_RAISED", 1)
+    assert "patient" not in (there.home / "audit.jsonl").read_text()
     replies = there.replies()
     assert len(replies) == 2
     assert {reply.error.reason for reply in replies} == {"CLIENT_APP_RAISED"}
