@@ -33,8 +33,9 @@ def add_job_commands(app: typer.Typer) -> None:
     audit_app.command("verify", epilog="Example: fedward-site audit verify --home site")(
         audit_verify
     )
-    # With one command of its own a group would else be that command.
-    audit_app.callback()(lambda: None)
+    audit_app.command("show", epilog="Example: fedward-site audit show --last 50 --home site")(
+        audit_show
+    )
     app.add_typer(audit_app, name="audit")
 
 
@@ -118,6 +119,21 @@ def result(run: RunArgument, home: HomeOption, json_: JsonOption = False) -> Non
     from fedward_client.jobs.record_commands import show_result
 
     show_result(home, run, json_output=json_)
+
+
+def audit_show(
+    home: HomeOption,
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Only of this run, or of those that begin so."),
+    ] = None,
+    last: Annotated[int, typer.Option(metavar="N", min=1, help="How many entries.")] = 20,
+    json_: JsonOption = False,
+) -> None:
+    """Show what was refused and decided last, by time, with what each code means."""
+    from fedward_client.jobs.audit_commands import show_audit
+
+    show_audit(home, run, last, json_output=json_)
 
 
 def audit_verify(home: HomeOption, json_: JsonOption = False) -> None:

@@ -16,6 +16,7 @@ _MEANINGS = {
     "QUORUM_NOT_REACHED": "too few sites contributed",
     "FAILED": "an unexpected error",
     "INTERNAL_ERROR": "an unexpected error",
+    "CLIENT_APP_RAISED": "the site could not answer a message; its log says where",
     "LATE": "no answer came before the deadline",
     "NODE_UNAVAILABLE": "the site was not connected",
     "NOT_IN_ROSTER": "the site was removed from the consortium",
