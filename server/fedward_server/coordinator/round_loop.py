@@ -9,7 +9,7 @@ test split is asked once, with the weights that were best on pooled validation.
 from typing import Any
 
 from fedward_common.clock import Clock
-from fedward_common.errors import CorruptFileError, FedwardError, QuorumError
+from fedward_common.errors import FedwardError, QuorumError
 from fedward_common.identities import SiteId
 from fedward_common.wire import messages
 from fedward_server.coordinator.acceptance import early_start_of
@@ -25,29 +25,27 @@ from fedward_server.coordinator.exchange import (
 from fedward_server.coordinator.global_model import GlobalModel
 from fedward_server.coordinator.hold_out_gate import HoldOutGate, NoGate, gate_of
 from fedward_server.coordinator.observer import RunObserver, clipped_text
-from fedward_server.coordinator.pooled_evaluation import PooledSums, figures_of, thresholds_of
+from fedward_server.coordinator.pooled_evaluation import PooledSums
 from fedward_server.coordinator.questions import question_of, subject_of
 from fedward_server.coordinator.quorum import require_quorum, terms_of
 from fedward_server.coordinator.round_failures import (
     are_for_good,
     require_any_round,
-    require_tested,
     require_worth_going_on,
     told_failure,
     told_failures,
 )
 from fedward_server.coordinator.round_sum import round_sum_of
+from fedward_server.coordinator.run_evaluation import RunEvaluation
 from fedward_server.coordinator.run_journal import (
     HOLD_OUT_REJECTED,
     RunHistory,
     RunJournal,
-    apply_entry,
-    packed,
-    replay,
 )
+from fedward_server.coordinator.run_record import RunRecord
 from fedward_server.coordinator.run_setup import RunSetup
 from fedward_server.coordinator.secure_sum import RoundLostError
-from fedward_server.coordinator.selection import is_best, should_stop
+from fedward_server.coordinator.selection import should_stop
 from fedward_server.optimizers import build_server_optimizer
 
 
@@ -73,17 +71,17 @@ class RoundLoop:
         self._setup = setup
         self._job = setup.job
         self._exchange = exchange
-        self._journal = journal
         self._observer = observer
-        self._clock = clock
-        self._started = clock.now_seconds()
         self._store = CheckpointStore(setup.folder)
-        self.history = replay(journal.entries())
-        self._seconds_before = self.history.seconds
+        self._record = RunRecord(journal, clock)
+        self.history = self._record.history
         self._told_clipped = False
         self._model = self._restored_model()
         self._sum = round_sum_of(setup, self._model)
         self._collection = collection_of(setup, exchange)
+        self._evaluation = RunEvaluation(
+            setup, self._model, self._store, self._record, self._collection, observer
+        )
         self._gate: HoldOutGate | NoGate = NoGate()
 
     def run(self) -> RunHistory:
@@ -99,9 +97,9 @@ class RoundLoop:
         while self._goes_on():
             self._run_round(self.history.round + 1)
         require_any_round(self.history.participants)
-        self._evaluate_last_round()
-        self._evaluate_on_test()
-        self._record("run.finished", seconds=self._seconds())
+        self._evaluation.evaluate_last_round()
+        self._evaluation.evaluate_on_test()
+        self._record.add("run.finished", seconds=self._record.seconds())
         self._store.prune(self.history)
         return self.history
 
@@ -116,17 +114,10 @@ class RoundLoop:
             for line in passed_over:
                 self._observer.note(f"{line}; the checkpoint before it is used")
             if passed_over and not self._job.secure_aggregation.enabled:
-                self._record("run.rewound", round=model.round, passed_over=passed_over)
+                self._record.add("run.rewound", round=model.round, passed_over=passed_over)
         # Masking, no site goes back to a lower round: what is lost is left out.
         model.round = self.history.round
         return model
-
-    def _record(self, kind: str, **fields: Any) -> None:
-        self._journal.append(kind, **fields)
-        apply_entry(self.history, {"kind": kind, **fields})
-
-    def _seconds(self) -> float:
-        return self._seconds_before + self._clock.now_seconds() - self._started
 
     # -- who takes part ------------------------------------------------------------------------
 
@@ -149,7 +140,7 @@ class RoundLoop:
         present = [site for site in accepted if site in known]
         require_quorum(self._job.quorum, known, present, what="the run", failures=failures)
         if not self.history.accepted:
-            self._record("run.accepted", accepted=accepted, failures=failures)
+            self._record.add("run.accepted", accepted=accepted, failures=failures)
         self._observer.accepted(known, failures)
 
     def _terms(self, outcome: Answer | Failure) -> dict[str, Any] | Failure:
@@ -170,7 +161,7 @@ class RoundLoop:
         last = first + self._job.quorum.attempts - 1
         for attempt in range(first, last + 1):
             self._observer.round_begins(number, attempt)
-            pooled = self._no_sums() if self._is_due(number - 1) else None
+            pooled = self._evaluation.no_sums() if self._evaluation.is_due(number - 1) else None
             failures: list[Failure] = []
             try:
                 collected = self._train(number, attempt, pooled, failures)
@@ -183,7 +174,7 @@ class RoundLoop:
                     self._drop(number, attempt, failures, error)
                     return
                 told = told_failures(failures, number, attempt)
-                self._record("round.abandoned", round=number, attempt=attempt, failures=told)
+                self._record.add("round.abandoned", round=number, attempt=attempt, failures=told)
                 if attempt == last:
                     raise
                 self._exchange.wait_for_nodes(failures)
@@ -228,9 +219,9 @@ class RoundLoop:
         self._leave_out(number, str(error), attempt=attempt, failures=told)
 
     def _leave_out(self, number: int, why: str, **told: Any) -> None:
-        self._record("round.dropped", round=number, **told)
+        self._record.add("round.dropped", round=number, **told)
         self._collection.committed()
-        self._tell(told.get("evaluation"), told.get("best"))
+        self._evaluation.tell(told.get("evaluation"), told.get("best"))
         self._model.round = number
         self._observer.note(f"round {number} is left out: {why}")
         require_worth_going_on(self.history.participants, self._job.quorum.attempts, why)
@@ -243,18 +234,18 @@ class RoundLoop:
         failures: list[dict[str, Any]],
         pooled: PooledSums | None,
     ) -> None:
-        evaluation, best = self._judge(number - 1, pooled)
+        evaluation, best = self._evaluation.judge(number - 1, pooled)
         verdict = self._gate.commit(self._sum, self._model, number)
         told = {} if verdict is None else {"hold_out": verdict.to_entry()}
         if verdict is not None and verdict.is_rejected:
             self._leave_out(
                 number, str(verdict), code=HOLD_OUT_REJECTED, attempt=attempt,
                 sites=collected.sites, failures=failures, evaluation=evaluation, best=best,
-                seconds=self._seconds(), **told,
+                seconds=self._record.seconds(), **told,
             )  # fmt: skip
             return
         name, digest = self._store.save(self._model)
-        self._record(
+        self._record.add(
             "round.committed",
             round=number,
             attempt=attempt,
@@ -265,13 +256,13 @@ class RoundLoop:
             sha256=digest,
             evaluation=evaluation,
             best=best,
-            seconds=self._seconds(),
+            seconds=self._record.seconds(),
             **told,
         )
         self._collection.committed()
         self._store.prune(self.history)
         self._observer.round_committed(number, collected.sites, failures)
-        self._tell(evaluation, best)
+        self._evaluation.tell(evaluation, best)
         self._tell_clipped(number)
 
     def _tell_clipped(self, number: int) -> None:
@@ -281,42 +272,6 @@ class RoundLoop:
             value_range = self._job.secure_aggregation.value_range
             self._observer.note(clipped_text(number, self.history.values_clipped, value_range))
 
-    # -- evaluation ----------------------------------------------------------------------------
-
-    def _is_due(self, number: int) -> bool:
-        due = number > 0 and number % self._job.evaluation.every == 0
-        return due and not self.history.is_evaluated
-
-    def _no_sums(self) -> PooledSums:
-        return PooledSums.empty(self._job.task, num_sites=len(self.history.accepted))
-
-    def _judge(
-        self, number: int, pooled: PooledSums | None
-    ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-        """Make the evaluation of a round's weights, and keep these if none were better."""
-        if pooled is None or not pooled.sites:
-            return None, None
-        thresholds = thresholds_of(pooled.sums)
-        figures = figures_of(pooled.sums, self._job.task, thresholds, split="validation")
-        evaluation = {
-            "round": number,
-            "figures": figures,
-            "sites": pooled.sites,
-            "seconds": self._seconds(),
-        }
-        metric = self._job.selection_metric
-        if not is_best(metric, evaluation, self.history.evaluations):
-            return evaluation, None
-        best = self._store.save_best(number, self._model.evaluated)
-        best |= {"round": number, "value": figures[metric]["value"]}
-        return evaluation, best | {"sums": packed(pooled.sums.to_vector())}
-
-    def _tell(self, evaluation: dict[str, Any] | None, best: dict[str, Any] | None) -> None:
-        if evaluation is not None:
-            self._observer.evaluated(
-                evaluation["round"], evaluation["figures"], best=best is not None
-            )
-
     def _goes_on(self) -> bool:
         """Decide before each round, so that a run killed after a commit decides the same."""
         if self.history.stopped_early or self.history.round >= self._job.job.rounds:
@@ -325,75 +280,5 @@ class RoundLoop:
         best = self.history.best
         if not should_stop(patience, best["round"] if best else None, self.history.evaluations):
             return True
-        self._record("run.stopped-early", round=self.history.round)
+        self._record.add("run.stopped-early", round=self.history.round)
         return False
-
-    def _evaluate_last_round(self) -> None:
-        last = self.history.round
-        if self.history.is_evaluated or self.history.final:
-            return
-        trainers = [SiteId(s) for s, t in self.history.accepted.items() if t["trains"]]
-        pooled, failures = self._evaluate("validation", self._model.evaluated, trainers)
-        evaluation, best = self._judge(last, pooled)
-        self._record(
-            "evaluation.validation",
-            evaluation=evaluation,
-            best=best,
-            failures=failures,
-            seconds=self._seconds(),
-        )
-        self._collection.committed()
-        self._tell(evaluation, best)
-
-    def _evaluate(
-        self, split: messages.SecurePurpose, weights: bytes, sites: list[SiteId]
-    ) -> tuple[PooledSums, list[dict[str, Any]]]:
-        number = self.history.round + self.history.evaluations_lost.get(split, 0)
-        first = self.history.evaluation_attempts.get(split, -1) + 1
-        kind = "evaluate.final" if split == "test" else "evaluate.validation"
-        message = messages.EvaluateWeights("test" if split == "test" else "validation")
-        last = first + self._job.quorum.attempts - 1
-        for attempt in range(first, last + 1):
-            subject = subject_of(self._setup, number, attempt)
-            question = question_of(kind, message, subject, {messages.WEIGHTS: weights})
-            pooled = self._no_sums()
-            failures: list[Failure] = []
-            try:
-                self._collection.evaluate(Asked(question, sites, failures), split, pooled)
-            except RoundLostError:
-                break  # the same attempt may still come to its end
-            except QuorumError:
-                # Those of the last attempt are told by whoever asked for the evaluation.
-                told = told_failures(failures, number, attempt) if attempt < last else []
-                self._record("evaluation.abandoned", split=split, number=attempt, failures=told)
-                continue
-            break
-        if not pooled.sites and are_for_good(failures):
-            self._record("evaluation.lost", split=split)
-        return pooled, told_failures(failures, number, attempt)
-
-    def _evaluate_on_test(self) -> None:
-        if self.history.final is not None:
-            return
-        selected, weights = self._selected_weights()
-        sites = [SiteId(s) for s in self.history.accepted]
-        pooled, failures = self._evaluate("test", weights, sites)
-        require_tested(pooled.sites, failures)
-        final = {
-            "selected": selected,
-            "sites": pooled.sites,
-            "sums": packed(pooled.sums.to_vector()),
-        }
-        self._record("evaluation.final", final=final, failures=failures, seconds=self._seconds())
-        self._collection.committed()
-
-    def _selected_weights(self) -> tuple[dict[str, Any], bytes]:
-        for best in reversed(self.history.bests):
-            try:
-                return best, self._store.load_weights(best).tobytes()
-            except CorruptFileError as error:
-                self._observer.note(f"{error}; the best weights before it are used")
-        last = self.history.round
-        selected = self._store.save_best(last, self._model.evaluated)
-        selected |= {"round": last, "value": None, "sums": None}
-        return selected, self._model.evaluated
