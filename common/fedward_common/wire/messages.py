@@ -19,6 +19,7 @@ from fedward_common.wire.canonical_cbor import (
     decode_canonically,
     encode_canonically,
 )
+from fedward_common.wire.run_result import MAX_RESULT_BYTES, ResultReceipt, RunResult
 from fedward_common.wire.typed_cbor import UnusualError, decode_typed
 
 PROTOCOL_VERSION = 1
@@ -141,6 +142,8 @@ Message = (
     | SecureReady
     | SecureStep
     | SecureStepReply
+    | RunResult
+    | ResultReceipt
     | Refusal
 )
 _KINDS: dict[str, type[Any]] = {
@@ -153,6 +156,8 @@ _KINDS: dict[str, type[Any]] = {
     "secure.ready": SecureReady,
     "secure.step": SecureStep,
     "secure.step-reply": SecureStepReply,
+    "run.result": RunResult,
+    "result.receipt": ResultReceipt,
     "refusal": Refusal,
 }
 KINDS = frozenset(_KINDS)
@@ -166,6 +171,8 @@ def encode_message(message: Message) -> tuple[str, bytes]:
     name = _NAMES[type(message)]
     if name in _SHORT_REPLIES:
         return name, _encode_short_reply(name, *vars(message).values())
+    if type(message) is RunResult:
+        return name, encode_canonically(plain_values(message))
     return name, encode_canonically(dict(vars(message)))
 
 
@@ -194,7 +201,7 @@ def decode_message(kind: str, unverified: bytes) -> Message:
 
 
 def _decode_message(kind: str, unverified: bytes) -> Message:
-    most = _MAX_STEP_BYTES if kind.startswith("secure.step") else MAX_MESSAGE_BYTES
+    most = _MAX_BYTES.get(kind, MAX_MESSAGE_BYTES)
     if len(unverified) <= most:
         try:
             return decode_typed(_KINDS[kind], unverified)  # type: ignore[no-any-return]
@@ -206,6 +213,11 @@ def _decode_message(kind: str, unverified: bytes) -> Message:
 
 # Keys, ciphertexts and shares of a few hundred sites.
 _MAX_STEP_BYTES = (1 << 24) + 4096
+_MAX_BYTES = {
+    "secure.step": _MAX_STEP_BYTES,
+    "secure.step-reply": _MAX_STEP_BYTES,
+    "run.result": MAX_RESULT_BYTES,
+}
 
 
 # The sites of a round are sent one body and answer with one: the same bytes are decoded once.

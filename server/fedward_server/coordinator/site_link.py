@@ -28,6 +28,7 @@ from fedward_common.wire.envelope import (
 )
 from fedward_common.wire.flower_records import envelope_of, records_of
 from fedward_common.wire.header import Header
+from fedward_common.wire.kept_envelope import SignedExchange
 from fedward_common.wire.sealed_answers import SealedFor, open_arrays
 
 NODE_UNAVAILABLE = "NODE_UNAVAILABLE"
@@ -42,11 +43,16 @@ _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,59}")
 
 @dataclass(frozen=True)
 class Answer:
-    """A verified answer of one site, with its arrays as views of the message's bytes."""
+    """A verified answer of one site, with its arrays as views of the message's bytes.
+
+    Attributes:
+        signed: What was signed on both sides; empty of arrays.
+    """
 
     site: SiteId
     message: messages.Message
     arrays: Arrays
+    signed: SignedExchange | None = None
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,8 @@ class SiteLink:
         header = verify_envelope(envelope, arrays, key_of)
         claimed = SiteId(header.sender)
         verify_subject(header, sent.question.subject, recipient=COORDINATOR)
-        if header.in_reply_to != sent.envelope.sha256:
+        request_sha256 = sent.envelope.sha256
+        if header.in_reply_to != request_sha256:
             raise UnverifiedMessageError("the answer belongs to another request", code="REPLAY")
         message = messages.decode_message(header.kind, envelope.body)
         if isinstance(message, messages.Refusal):
@@ -215,9 +222,9 @@ class SiteLink:
                 raise MalformedMessageError("a refusal's code is capital letters and '_'")
             return Failure(claimed, message.code)
         if self._answer_key is not None and isinstance(message, _SEALED_REPLIES):
-            bound_to = SealedFor(sent.envelope.sha256, claimed)
+            bound_to = SealedFor(request_sha256, claimed)
             arrays = open_arrays(arrays, self._answer_key, bound_to)
-        return Answer(claimed, message, arrays)
+        return Answer(claimed, message, arrays, SignedExchange(sent.envelope, envelope))
 
 
 def _is_cut_short(reply: Message) -> bool:

@@ -22,6 +22,30 @@ from fedward_common.wire.messages import (
     decode_message,
     encode_message,
 )
+from fedward_common.wire.run_result import (
+    MAX_RESULT_BYTES,
+    PooledFigure,
+    ResultReceipt,
+    RunResult,
+)
+
+FIGURE = PooledFigure(0.5, 0.25, 0.75, 40, None, 0.01, 0, 22, 18)
+UNDEFINED = PooledFigure(None, None, None, 0, "no test patient has it", None, 0, None, None)
+
+
+def a_result(**changes: Any) -> RunResult:
+    told = RunResult(
+        test={"auc": FIGURE, "f1": UNDEFINED},
+        validation={"auc": FIGURE},
+        threshold_bin_edges={"finding": 4096},
+        selected_round=3,
+        rounds_committed=4,
+        num_sites=3,
+        journal_head="ab" * 32,
+        journal_lines=9,
+    )
+    return dataclasses.replace(told, **changes)
+
 
 EXAMPLES: tuple[Message, ...] = (
     ManifestQuery(b"\xa0\xff", b"\xa1"),
@@ -33,6 +57,8 @@ EXAMPLES: tuple[Message, ...] = (
     SecureReady(b"\x01keys"),
     SecureStep("share", "validation", b"\x02"),
     SecureStepReply("unmask", b""),
+    a_result(),
+    ResultReceipt("ab" * 32, 3, "cd" * 32),
     Refusal("E_NO_TRAINING_PATIENTS"),
 )
 WRONG_FOR: dict[type, tuple[Any, ...]] = {
@@ -162,3 +188,87 @@ def test_random_bytes_are_no_message(unverified: bytes, kind: str) -> None:
     except MalformedMessageError:
         return
     assert encode_message(message) == (kind, unverified)
+
+
+# -- the result of a run ---------------------------------------------------------------------------
+
+numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+counts = st.integers(0, 2**53)
+figures = st.builds(
+    PooledFigure,
+    numbers, numbers, numbers, counts, st.none() | st.text(max_size=40), numbers, counts,
+    st.none() | counts, st.none() | counts,
+)  # fmt: skip
+
+
+@given(
+    test=st.dictionaries(st.text(max_size=20), figures, max_size=4),
+    edges=st.dictionaries(st.text(max_size=20), counts, max_size=2),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_result_comes_back_as_it_was(
+    test: dict[str, PooledFigure], edges: dict[str, int]
+) -> None:
+    message = a_result(test=test, threshold_bin_edges=edges)
+    assert decode_message(*encode_message(message)) == message
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(PooledFigure)])
+@pytest.mark.parametrize(
+    "wrong", [float("nan"), float("inf"), "0.5", True, [1], b"1", -1, "x" * 301]
+)
+def test_a_figure_that_is_none_is_refused(field: str, wrong: Any) -> None:
+    if wrong == -1 and field in ("value", "low", "high", "bin_bound"):
+        return  # a finite number
+    if wrong == "0.5" and field == "reason":
+        return
+    figure = dataclasses.asdict(FIGURE) | {field: wrong}
+    with pytest.raises(MalformedMessageError):
+        decode_message(*changed(a_result(), test={"auc": figure}))
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(PooledFigure)])
+def test_a_figure_without_a_field_or_with_one_more_is_refused(field: str) -> None:
+    figure = dataclasses.asdict(FIGURE)
+    with pytest.raises(MalformedMessageError, match="unknown key"):
+        decode_message(*changed(a_result(), test={"auc": figure | {"site": "alder"}}))
+    del figure[field]
+    with pytest.raises(MalformedMessageError, match="missing"):
+        decode_message(*changed(a_result(), test={"auc": figure}))
+
+
+@pytest.mark.parametrize("num_sites", [1, 2])
+def test_figures_of_so_few_sites_that_each_knows_the_others_are_refused(num_sites: int) -> None:
+    with pytest.raises(MalformedMessageError, match="are not told"):
+        a_result(num_sites=num_sites)
+    assert a_result(num_sites=num_sites, test={}).num_sites == num_sites
+
+
+@pytest.mark.parametrize("head", ["", "ab", "AB" * 32, "ab" * 32 + "\n", "é" * 64])
+def test_what_is_no_hash_is_no_head_of_a_log(head: str) -> None:
+    with pytest.raises(MalformedMessageError, match="journal_head"):
+        decode_message(*changed(a_result(), journal_head=head))
+    receipt = ResultReceipt("ab" * 32, 3, "")
+    with pytest.raises(MalformedMessageError, match="audit_head"):
+        decode_message(*changed(receipt, audit_head=head))
+    if head:
+        with pytest.raises(MalformedMessageError, match="ledger_head"):
+            decode_message(*changed(receipt, ledger_head=head))
+
+
+@pytest.mark.parametrize(
+    "name", ["selected_round", "rounds_committed", "num_sites", "journal_lines"]
+)
+def test_a_run_that_is_over_has_rounds_sites_and_a_journal(name: str) -> None:
+    with pytest.raises(MalformedMessageError):
+        decode_message(*changed(a_result(test={}), **{name: 0}))
+    with pytest.raises(MalformedMessageError):
+        decode_message(*changed(ResultReceipt("ab" * 32, 3, ""), audit_lines=0))
+
+
+def test_a_result_that_is_too_large_is_refused() -> None:
+    many = {f"figure {number}": FIGURE for number in range(3000)}
+    kind, body = encode_message(a_result(test=many))
+    assert MAX_RESULT_BYTES < len(body) < 1 << 20
+    with pytest.raises(MalformedMessageError, match="at most"):
+        decode_message(kind, body)
