@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fedward_client.training.augmentation import augment
 from fedward_client.training.frozen_layers import freeze_layers
 from fedward_client.training.gradient_terms import GradientTerms
-from fedward_client.training.optimizers import build_optimizer, set_learning_rate
+from fedward_client.training.optimizers import build_optimizer, let_go, set_learning_rate
 from fedward_client.training.patient_sampling import IntArray, ShuffledPatients, batch_size_of
 from fedward_client.training.per_sample.freed_memory import keep_freed_memory
 from fedward_client.training.torch_generators import seeded_dropout
@@ -117,6 +117,7 @@ def train_locally(
     with seeded_dropout(derive_seed(round_.seed, "dropout", round_.round_number), device):
         for step in range(first_step, first_step + num_steps):
             total_loss += steps.take(step)
+    steps.let_go()
     # The one wait for the device in a round: a NaN anywhere stays in the sum.
     steps.verify_finite(total_loss, round_.round_number)
     return TrainingOutcome(num_steps, clock() - started)
@@ -176,6 +177,10 @@ class _Steps:
         self._scaler.step(self._optimizer)
         self._scaler.update()
         return loss.detach()
+
+    def let_go(self) -> None:
+        """Free what only the steps needed."""
+        let_go(self._optimizer)
 
     def verify_finite(self, total_loss: Tensor, round_number: int) -> None:
         """Check losses and trained weights; their common norm is finite only if every value is.

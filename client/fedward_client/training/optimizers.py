@@ -24,6 +24,16 @@ def build_optimizer(
     return SGD(parameters, lr=learning_rate, momentum=section.momentum, fused=True)
 
 
+def let_go(optimizer: Optimizer) -> None:
+    """Free gradients and moments at the end of a round.
+
+    Torch's optimizers hold themselves in a cycle: with Adam three models of memory would stay until
+    some later collection, beside those of the next round.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    optimizer.state.clear()
+
+
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
     """Set the rate of the next step."""
     for group in optimizer.param_groups:

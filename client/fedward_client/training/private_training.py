@@ -28,7 +28,7 @@ from fedward_client.training.device_noise import SumNoise, sum_noise_at
 from fedward_client.training.frozen_layers import freeze_layers
 from fedward_client.training.gradient_terms import GradientTerms
 from fedward_client.training.local_training import RoundOfTraining, TrainingData
-from fedward_client.training.optimizers import build_optimizer, set_learning_rate
+from fedward_client.training.optimizers import build_optimizer, let_go, set_learning_rate
 from fedward_client.training.per_sample.adaptive_clipping import (
     gradient_noise_multiplier,
     next_clipping_norm,
@@ -146,6 +146,7 @@ def train_privately(
     with steps.clipping, borrowed_generators(device):
         for step in range(first_step, first_step + num_steps):
             steps.take(step, round_.total_rounds * num_steps)
+    steps.let_go()
     _verify_finite(steps.trainable, round_.round_number)
     return PrivateOutcome(num_steps, clock() - started, steps.clipping_norm)
 
@@ -201,6 +202,10 @@ class _PrivateSteps:
                 clipping_norm, float(count[0]), self._expected_patients, self._adaptive
             )
         self._step_optimizer(step, total_steps)
+
+    def let_go(self) -> None:
+        """Free what only the steps needed."""
+        let_go(self._optimizer)
 
     def _set_noisy_gradients(self, sums: Gradients, standard_deviation: float) -> None:
         for group in self._noised_together:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedward_client.training import local_training
 from fedward_client.training.frozen_layers import freeze_layers
 from fedward_client.training.local_training import (
     RoundOfTraining,
@@ -12,6 +13,7 @@ from fedward_client.training.local_training import (
     pick_device,
     train_locally,
 )
+from fedward_client.training.optimizers import build_optimizer
 from fedward_common.errors import ConfigurationError, TrainingError
 from fedward_common.job.job_file import Job
 from fedward_common.models.flat_vector import FlatWeights, flat_from_module
@@ -100,6 +102,26 @@ def test_two_rounds_without_optimizer_state_equal_one_twice_as_long(make_job: An
     # Equal up to how the run's steps are cut into rounds: same batches, same learning rates.
     expected = trained(whole, data, RoundOfTraining(1, 2, 11))
     np.testing.assert_array_equal(flat_from_module(module), expected)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_neither_gradients_nor_moments_stay_after_the_round(
+    make_job: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    built: list[torch.optim.Optimizer] = []
+
+    def building(*arguments: Any) -> torch.optim.Optimizer:
+        built.append(build_optimizer(*arguments))
+        return built[-1]
+
+    monkeypatch.setattr(local_training, "build_optimizer", building)
+    optimizer = {"name": name, "momentum": 0.9} if name == "sgd" else {"name": name}
+    job = make_job(local_steps=2, optimizer=optimizer | {"learning_rate": 0.1})
+    module = initial_module(job, 3)
+    train_locally(module, job, separable(), FIRST, CPU)
+    assert len(built) == 1
+    assert not built[0].state
+    assert all(parameter.grad is None for parameter in module.parameters())
 
 
 def test_frozen_layers_stay_bit_for_bit_and_others_move(make_job: Any) -> None:
