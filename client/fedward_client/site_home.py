@@ -19,6 +19,7 @@ egress/RUN.jsonl    what left, by kind and size (`jobs.egress_record`)
 cache/              decoded job views; cache/native/ has what they are made from (`native_cache`)
 reports/            what was excluded, for the site's own eyes
 run/                while the daemon runs: its socket, when its node was answered, what is at work
+audit.jsonl         who decided, what was refused; refusals.json has counts of it (`daemon.audit`)
 site.log, tasks.log what happened, by code; what libraries of C print
 ```
 Nothing here is ever sent.

@@ -78,7 +78,9 @@ def test_a_run_begins_once_somebody_at_the_hospital_approved_it(real: RealFedera
     assert real.site_tells(SITES[0], "status")["daemon_runs"]
     kinds = {line["kind"] for line in real.site_tells(SITES[0], "egress", run)["left"]}
     assert {"refusal WAITING_FOR_APPROVAL", "manifest.reply", "secure.ready"} <= kinds
-    assert real.site_tells(SITES[0], "audit", "verify")["lines"] == 1
+    written = real.site_tells(SITES[0], "audit", "show", "--run", run)["entries"]
+    assert [one["decision"] for one in written if "decision" in one] == ["approved"]
+    assert {one["code"] for one in written if "code" in one} == {"WAITING_FOR_APPROVAL"}
     require_all_end(*sites, coordinator)
 
 
