@@ -1,7 +1,8 @@
 """The last answer of a run's training, kept until the next round: no round is trained twice.
 
-Asked again for a round, after a crash or when the quorum failed, a site gives the same answer: with
-fresh noise, a second one would tell more of the same patients.
+Asked again for a round, after a crash, when the quorum failed or where the answer was lost, a site
+gives the same answer: with fresh noise, a second one would tell more of the same patients, and
+without any it would cost the time once more.
 """
 
 import contextlib

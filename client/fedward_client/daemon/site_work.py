@@ -105,11 +105,12 @@ def answer_training(
         return _ready_to_mask(site, run, header, message, arrays, scaffold), {}
     sums, seconds = _validation_sums(site, run, message, arrays)
     answer: dict[str, WireArray] = {} if sums is None else {messages.SUMS: sums}
-    kept = _kept_answer(run, header, scaffold)
+    keeps = _keeps_answers(site, run, scaffold)
+    kept = kept_answer(run.folder, _asked(header, scaffold)) if keeps else None
     if kept is not None:
         return messages.TrainReply(run.job.training.local_steps), {**answer, **kept}
     work = _worked(site, run, header, arrays, scaffold, evaluation_seconds=seconds)
-    if run.is_private or scaffold is not None:
+    if keeps:
         keep_answer(run.folder, _asked(header, scaffold), work.vectors)
     if run.is_private:
         # Kept before the ledger says so: a round is never trained twice for one answer.
@@ -202,12 +203,13 @@ def _worked(
     return work
 
 
-def _kept_answer(
-    run: OpenRun, header: Header, scaffold: ScaffoldRound | None
-) -> dict[str, Vector] | None:
-    if not run.is_private and scaffold is None:
-        return None
-    return kept_answer(run.folder, _asked(header, scaffold))
+def _keeps_answers(site: OpenSite, run: OpenRun, scaffold: ScaffoldRound | None) -> bool:
+    """Whether a round that is asked for again is answered from disk.
+
+    A simulated site without noise trains again instead, to the same weights: nothing of its is lost
+    on the way, and rounds may take milliseconds.
+    """
+    return run.is_private or scaffold is not None or not site.is_simulated
 
 
 def _asked(header: Header, scaffold: ScaffoldRound | None) -> AskedRound:
