@@ -25,6 +25,8 @@ from tests.tiny_federation import (
     write_site,
 )
 
+from fedward_client.daemon.audit import AUDIT_FILE
+from fedward_client.daemon.round_store import RoundStore
 from fedward_common.identities import SiteId
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_control import FlowerControl
@@ -82,6 +84,11 @@ class FaultyFederation(RealFederation):
         """The coordinator that runs."""
         assert self.coordinator is not None
         return self.coordinator
+
+    def kill_coordinator(self) -> None:
+        """Kill -9 it, and start another on the same home."""
+        self.serving.kill()
+        self.coordinator = self.start_coordinator()
 
     def lay_down(self, run: str, *overrides: str) -> Path:
         """Write a run of this federation's job; give its folder."""
@@ -176,6 +183,21 @@ class FaultyFederation(RealFederation):
     def begun(self, site: str, run: str) -> list[int]:
         """Give the rounds of a run that a site's patients were charged for, each time."""
         return [e["round"] for e in self.ledger(site, run) if e["kind"] == "round.begun"]
+
+    def survivors(self, site: str, run: str, number: int) -> tuple[str, ...]:
+        """Give the sites that a site confirmed, and revealed its shares for, in a round."""
+        store = RoundStore.of(self.home_of_run(site, run), "train", number, durable=False)
+        state = store.state()
+        assert state is not None
+        return state.survivors
+
+    def refusals(self, site: str, run: str) -> list[dict[str, Any]]:
+        """Give what a site refused, or bore, for the secrecy of its part in a run."""
+        path = self.tiny.homes[SiteId(site)] / AUDIT_FILE
+        if not path.exists():
+            return []
+        entries = [json.loads(line) for line in path.read_text().splitlines()]
+        return [entry for entry in entries if entry.get("run") == self.home_of_run(site, run).name]
 
     def home_of_run(self, site: str, run: str) -> Path:
         """Give what a site keeps of a run that it accepted."""

@@ -1,4 +1,4 @@
-"""Sites fall silent in a sum that is under way."""
+"""The coordinator is killed, or its sites fall silent, in a sum that is under way."""
 
 import signal
 
@@ -6,6 +6,39 @@ import pytest
 from tests.faulty_federation import SECONDS, TASKS, FaultyFederation
 from tests.faulty_network import until
 from tests.masked_federation import FIVE_SITES, MASKED
+
+DEADLINES = ("quorum.deadline_seconds=150", "secure_aggregation.step_deadline_seconds=150")
+# All sites in the one attempt: a deadline that is waited out ends the run by an error.
+ALL_AT_ONCE = ("quorum.required_sites=5", "quorum.attempts=1")
+ONE_ROUND = (MASKED, "job.rounds=1", "evaluation.every=1", *ALL_AT_ONCE, *DEADLINES)
+
+
+@pytest.mark.slow
+def test_a_masked_run_killed_in_every_step_ends_with_the_undisturbed_weights(
+    federation: FaultyFederation,
+) -> None:
+    """F1, F2, F3: nothing is trained or charged twice, one set of weights is committed, and no
+    site has confirmed or revealed another set of survivors than the others."""
+    undisturbed = federation.undisturbed("killed", *ONE_ROUND)
+    federation.lay_down("killed", *ONE_ROUND)
+    federation.order("killed")
+    for ended in ("train.round", "query.share", "query.mask", "query.confirm"):
+        # Told as the first message of the next step is sent.
+        federation.came("exchange.ended", type=ended, round="1")
+        federation.kill_coordinator()
+    federation.came_at("elder", "message.answered", type="query.unmask", round="1")
+    federation.kill_coordinator()
+    federation.came("run.finished", run="killed")
+    assert federation.outcome("killed") == undisturbed
+    kinds = federation.kinds("killed")
+    assert kinds.count("round.committed") == 1
+    assert not {kind for kind in kinds if kind.endswith((".abandoned", ".dropped", ".lost"))}
+    assert not federation.codes("killed")
+    for site in FIVE_SITES:
+        assert federation.survivors(site, "killed", 1) == FIVE_SITES
+        assert federation.refusals(site, "killed") == []
+        assert federation.trained(site, "killed") == [1]
+        assert federation.begun(site, "killed") == [1]
 
 
 @pytest.mark.slow
