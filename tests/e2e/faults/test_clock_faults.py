@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from tests.faulty_network import until
 from tests.real_federation import Line, Process, RealFederation, make_real_federation
+from tests.shifted_clock import python_path
 from tests.tiny_federation import SITES
 
 SITE = SITES[0]
 SECONDS = 120
-SHIFTED = Path(__file__).parents[2] / "shifted_clock"
 
 
 @pytest.fixture
@@ -28,8 +28,7 @@ def test_a_clock_ten_minutes_off_is_named_until_it_is_set_right(
     coordinator = real.start_coordinator()
     ahead = tmp_path / "ahead-seconds"
     ahead.write_text("600")
-    monkeypatch.setenv("SHIFTED_CLOCK_FILE", str(ahead))
-    monkeypatch.setenv("PYTHONPATH", f"{SHIFTED}:{Path.cwd()}")
+    monkeypatch.setenv("PYTHONPATH", python_path(tmp_path / "first-imported", ahead))
     site = real.start_site(SITE)
     require_off(real, site, 600)
     ahead.write_text("0")
