@@ -9,6 +9,7 @@ import pytest
 
 from fedward_common.errors import QuorumError, StoppedError
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
+from fedward_server.coordinator.given_messages import GivenMessages
 from fedward_server.coordinator.run_queue import in_order, take_place
 from fedward_server.coordinator.start_command import _tasks
 from fedward_server.coordinator.superlink import LoopbackAccess
@@ -40,7 +41,7 @@ def test_a_run_that_failed_comes_behind_those_that_wait_at_the_next_start(
         raise ends_with
 
     monkeypatch.setattr("fedward_server.coordinator.app.app", app)
-    tasks = _tasks(home, LoopbackAccess(1), quiet, threading.Event())
+    tasks = _tasks(home, LoopbackAccess(1), quiet, threading.Event(), GivenMessages())
     context: Any = SimpleNamespace(run_config={"run-folder": str(home.runs / "first")})
     grid: Any = None
     with pytest.raises(type(ends_with)):
