@@ -63,12 +63,16 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class SiteRow:
-    """One site's data; counts are texts, en dashes where only the band is known."""
+    """One site's data; counts are texts, en dashes where only the band is known.
+
+    Attributes:
+        share: Of its update in the mean, in a round where everybody contributes.
+    """
 
     name: str
     band: str
     unit: str
-    weight: str
+    share: str
     counts: tuple[str, ...]
     images: str
     exclusions: tuple[str, ...]
@@ -230,18 +234,36 @@ def _site_cell(figure: object) -> tuple[str, str, str]:
 
 def site_rows(result: Result) -> tuple[SiteRow, ...]:
     """The sites' data, as far as the result knows them."""
-    return tuple(_site_row(name, site) for name, site in (result.get("sites") or {}).items())
+    sites: Mapping[str, Mapping[str, Any]] = result.get("sites") or {}
+    total = sum(finite(site.get("weight")) or 0.0 for site in sites.values() if _trains(site))
+    return tuple(_site_row(name, site, total) for name, site in sites.items())
 
 
-def _site_row(name: str, site: Mapping[str, Any]) -> SiteRow:
+def has_counts(result: Result) -> bool:
+    """Say whether any site's own counts are known, as in a simulation."""
+    sites = (result.get("sites") or {}).values()
+    return any(site.get("counts") or site.get("cases") for site in sites)
+
+
+def _trains(site: Mapping[str, Any]) -> bool:
+    return bool(site.get("trains", True))
+
+
+def _share_text(site: Mapping[str, Any], total: float) -> str:
+    weight = finite(site.get("weight"))
+    if weight is None or total <= 0:
+        return UNDEFINED
+    return f"{100 * weight / total:.1f} %" if _trains(site) else "evaluates only"
+
+
+def _site_row(name: str, site: Mapping[str, Any], total_weight: float) -> SiteRow:
     counts, images = site.get("counts") or {}, site.get("cases") or {}
     excluded = site.get("excluded") or {}
-    weight = finite(site.get("weight"))
     return SiteRow(
         name,
         str(site.get("band") or UNDEFINED),
         str(site.get("unit") or UNDEFINED),
-        UNDEFINED if weight is None else f"{weight:.3g}",
+        _share_text(site, total_weight),
         tuple(count_text(counts.get(split)) for split in SPLITS),
         count_text(sum(images.values()) if images else None),
         tuple(_exclusion(code, count) for code, count in excluded.items()),

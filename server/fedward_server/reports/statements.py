@@ -219,9 +219,10 @@ def figure_notes(result: Result) -> tuple[str, ...]:
     figures = pooled_test_metrics(result)
     bounds = [figure_value(figures[name], "bin_bound") for name in figures if "auc" in name]
     if known := [bound for bound in bounds if bound is not None]:
+        moved = f"moves it by {max(known):.2g} at most" if max(known) else "did not move it"
         notes.append(
             "The AUC is computed from histograms of scores, which can be added up across sites; "
-            f"sorting scores into bins moves it by {max(known):.2g} at most."
+            f"sorting scores into bins {moved}."
         )
     if left_out := _excluded_texts(result):
         notes.append("Cases left out of a figure: " + "; ".join(left_out) + ".")

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from fedward_server.reports import report_view
 from fedward_server.reports.examples import ExamplePrediction
+from fedward_server.reports.figure_text import UNDEFINED
 from fedward_server.reports.html_report import html_of, write_html_report
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'"
@@ -165,3 +167,39 @@ def test_the_same_result_gives_the_same_file(
         write_html_report(tmp_path / name, segmentation, segmentation_examples)
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]
+
+
+def as_a_coordinator_knows_it(result: dict[str, Any]) -> dict[str, Any]:
+    """Take away what only a simulation tells."""
+    unknown = {"counts": None, "cases": None, "excluded": {}}
+    sites = {name: {**site, **unknown} for name, site in result["sites"].items()}
+    nothing = {"metrics_per_site": None, "baselines": None}
+    return {**result, **nothing, "sites": sites, "seconds": {"total": 236.0}}
+
+
+def test_the_report_of_hospitals_has_no_empty_columns_and_says_who_has_their_figures(
+    classification: dict[str, Any],
+) -> None:
+    known = as_a_coordinator_knows_it(classification)
+    text = _Page(html_of(known)).text
+    assert "Site Published band Unit Share hospA" in text
+    assert f"fedward-site result {known['run_id']}" in text
+    assert "Time 3 min 56 s Model" in text
+    assert "Share of the total" not in text
+    assert "dash stands" not in text
+    simulated = _Page(html_of(classification)).text
+    assert "Training Validation Test Images Share" in simulated
+    assert "Share of the total" in simulated
+
+
+def test_a_site_has_its_share_of_a_round_or_only_evaluates(classification: dict[str, Any]) -> None:
+    first, second, third = classification["sites"].values()
+    first["weight"], second["weight"], third["weight"] = 3.0, 1.0, 1.0
+    third["trains"] = False
+    shares = [row.share for row in report_view.site_rows(classification)]
+    assert shares == ["75.0 %", "25.0 %", "evaluates only"]
+    for site in (first, second):
+        site["weight"] = None
+    third["trains"] = True
+    shares = [row.share for row in report_view.site_rows(classification)]
+    assert shares == [UNDEFINED, UNDEFINED, "100.0 %"]

@@ -168,3 +168,11 @@ def test_rounds_that_a_public_set_rejected_are_told_beside_the_one_that_was_kept
     told = selection_sentence({**classification, "hold_out": section})
     assert told.startswith(without)
     assert "2 rounds (2, 5) made the AUC on a public hold-out set worse by more than 0.1" in told
+
+
+def test_an_auc_that_binning_did_not_move_is_not_told_as_moved_by_0(
+    classification: dict[str, Any],
+) -> None:
+    assert any("moves it by 0.0004 at most" in note for note in figure_notes(classification))
+    classification["metrics"]["auc"]["bin_bound"] = 0.0
+    assert any("did not move it" in note for note in figure_notes(classification))
