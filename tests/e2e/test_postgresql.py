@@ -41,7 +41,7 @@ def command_lines(real: RealFederation) -> str:
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_after_a_kill_and_the_loss_of_the_database(
+def test_a_run_outlives_an_outage_of_its_server_a_kill_and_the_loss_of_its_database(
     real: RealFederation, server: PostgreSQLServer
 ) -> None:
     simulated = expected(real, OPEN)
@@ -50,6 +50,11 @@ def test_a_run_goes_on_after_a_kill_and_the_loss_of_the_database(
     coordinator.wait_for("round.committed", RUN_SECONDS, round=1)
     assert sys.executable in command_lines(real)
     assert PASSWORD not in command_lines(real)
+    server.stop()
+    coordinator.wait_for("database.unusable", RUN_SECONDS, code="DATABASE_UNREACHABLE")
+    server.start()
+    coordinator.wait_for("round.committed", RUN_SECONDS, round=2)
+    assert "run.failed" not in [line["event"] for line in coordinator.lines]
     coordinator.kill()
     server.make_anew()
 

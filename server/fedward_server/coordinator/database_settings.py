@@ -17,7 +17,10 @@ _SCHEMES = ("postgresql", "postgresql+pg8000")
 _HERE = ("localhost", "127.0.0.1", "::1")
 _SOCKET = "unix_sock"
 _DEFAULT_PORT = 5432
-_FORM = "postgresql://USER@HOST:PORT/NAME, or postgresql://USER@/NAME?unix_sock=PATH"
+_WRITE = (
+    "write postgresql://USER@HOST:PORT/NAME, or postgresql://USER@/NAME?unix_sock=PATH; "
+    "without `database` it is a file"
+)
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,7 @@ def _parsed(url: str) -> PostgreSQLDatabase:
     return PostgreSQLDatabase(user, name, parts.hostname or "", port, socket)
 
 
-def _refused(why: str, hint: str = f"write {_FORM}; without `database` it is a file") -> (
-    ConfigurationError
-):  # fmt: skip
+def _refused(why: str, hint: str = _WRITE) -> ConfigurationError:
     return ConfigurationError(f"the URL in `database` {why}", hint=hint)
 
 

@@ -171,7 +171,7 @@ def test_the_same_result_gives_the_same_file(
 
 def as_a_coordinator_knows_it(result: dict[str, Any]) -> dict[str, Any]:
     """Take away what only a simulation tells."""
-    unknown = {"counts": None, "cases": None, "excluded": {}}
+    unknown: dict[str, Any] = {"counts": None, "cases": None, "excluded": {}}
     sites = {name: {**site, **unknown} for name, site in result["sites"].items()}
     nothing = {"metrics_per_site": None, "baselines": None}
     return {**result, **nothing, "sites": sites, "seconds": {"total": 236.0}}
