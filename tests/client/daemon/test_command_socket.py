@@ -305,3 +305,24 @@ def test_status_shows_what_the_daemon_says_of_its_health(
     with listening(asked.home, answer, there.tell):
         assert words in site(["status", "--home", str(asked.home.folder)]).out
     assert there.lines == []  # looking is no order
+
+
+@pytest.mark.parametrize(
+    ("offset_seconds", "words"), [(600, "600 s ahead of"), (-400, "400 s behind")]
+)
+def test_status_says_how_far_a_clock_is_off_and_what_to_do(
+    asked: Asking, site: Site, offset_seconds: int, words: str
+) -> None:
+    there = Daemon(asked.home)
+    health = {
+        "conditions": {"clock": "CLOCK_SKEW"},
+        "figures": {"clock_offset_seconds": offset_seconds},
+    }
+
+    def answer(order: Order, by: str) -> dict[str, Any]:
+        return there.do(order, by) | {"health": health}
+
+    with listening(asked.home, answer, there.tell):
+        shown = " ".join(site(["status", "--home", str(asked.home.folder)]).out.split())
+    assert "NOT WELL: clock (CLOCK_SKEW)" in shown
+    assert f"clock is {words} the coordinator's: set it right, best by NTP" in shown
