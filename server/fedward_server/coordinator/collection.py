@@ -136,6 +136,7 @@ class OpenCollection:
                 participants.append(outcome.site)
             else:
                 asked.failures.append(failed)
+            del outcome  # or its vector would live on while the next one is pulled
         require_enough(participants)
         return Collected(participants)
 
