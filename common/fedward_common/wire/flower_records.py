@@ -56,7 +56,7 @@ def array_record(arrays: Arrays) -> ArrayRecord:
         for name, array in arrays.items()
     }
     known = {n: a.known_sha256 for n, a in arrays.items() if isinstance(a, HashedArray)}
-    return _remembering(_filled(ArrayRecord(), raw), known)
+    return _remembering(filled(ArrayRecord(), raw), known)
 
 
 def array_record_of_buffers(
@@ -64,7 +64,7 @@ def array_record_of_buffers(
 ) -> ArrayRecord:
     """Wrap buffers of float32 without a copy; whoever knows their hashes hands them in."""
     raw = {n: _raw_array(data, "float32", (len(data) // 4,)) for n, data in buffers.items()}
-    return _remembering(_filled(ArrayRecord(), raw), known_sha256 or {})
+    return _remembering(filled(ArrayRecord(), raw), known_sha256 or {})
 
 
 def _raw_array(data: bytes, dtype: str, shape: tuple[int, ...]) -> Array:
@@ -84,12 +84,12 @@ def records_of(envelope: Envelope, arrays: ArrayRecord) -> RecordDict:
         "body": envelope.body,
         "signature": envelope.signature,
     }
-    record = _filled(ConfigRecord(), fields)
-    return _filled(RecordDict(), {_ENVELOPE: record, _ARRAYS: arrays})
+    record = filled(ConfigRecord(), fields)
+    return filled(RecordDict(), {_ENVELOPE: record, _ARRAYS: arrays})
 
 
-def _filled(record: R, content: Mapping[str, object]) -> R:
-    """Give an empty record its content, whose types are known here.
+def filled(record: R, content: Mapping[str, object]) -> R:
+    """Give an empty record its content, whose types are known where it is called.
 
     Flower's own way asks after the type of each key and value, at length; of a round with short
     training that is a noticeable part.

@@ -6,6 +6,7 @@ Started from a fork server that imported the app once, so a new worker costs mil
 import importlib
 import signal
 from collections.abc import Mapping
+from itertools import chain
 from multiprocessing.connection import Connection
 
 from fedward_common.errors import MalformedMessageError
@@ -16,8 +17,8 @@ from fedward_server.simulation.in_process_grid import (
 )
 from fedward_server.simulation.message_frame import frame_blocks, read_frame
 
+# In place of a frame's head, which is no such text.
 FINISH = b"finish"
-FRAME = b"frame"
 
 
 def serve(
@@ -31,9 +32,10 @@ def serve(
     contexts = {node: node_context(node, config) for node, config in configs.items()}
     while True:
         try:
-            if connection.recv_bytes() != FRAME:
+            head = connection.recv_bytes()
+            if head == FINISH:
                 return
-            message = read_frame(connection.recv_bytes)
+            message = read_frame(chain((head,), iter(connection.recv_bytes, None)).__next__)
         except (EOFError, OSError, MalformedMessageError):
             return  # the other end is gone, or was cut off in the middle of a message
         try:

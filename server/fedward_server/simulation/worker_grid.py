@@ -7,7 +7,7 @@ this process is still importing its own modules.
 
 import contextlib
 import multiprocessing
-import multiprocessing.connection
+import select
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from fedward_server.simulation.in_process_grid import (
     error_reply,
 )
 from fedward_server.simulation.message_frame import frame_blocks, read_frame
-from fedward_server.simulation.site_worker import FINISH, FRAME, serve
+from fedward_server.simulation.site_worker import FINISH, serve
 
 WORKER_DIED = "WORKER_DIED"
 WORKER_TIMED_OUT = "WORKER_TIMED_OUT"
@@ -73,6 +73,7 @@ class WorkerGrid(InProcessGrid):
         self._clock = clock
         self._answers: dict[str, Message] = {}
         self._last_worker: dict[int, _Worker] = {}
+        self._busy = select.poll()
         self._workers = [self._start_worker() for _ in range(num_workers)]
 
     def _start_worker(self) -> _Worker:
@@ -108,6 +109,8 @@ class WorkerGrid(InProcessGrid):
 
     def _hand_out(self, wanted: list[str]) -> None:
         """Give free workers work: what is asked for first, and else what was pushed first."""
+        if not self._waiting or all(worker.busy_with is not None for worker in self._workers):
+            return  # as after nearly every answer that somebody waits for
         self._give([m for m in wanted if m in self._waiting], most=len(self._workers))
         # Beyond what somebody waits for, at most one answer a worker may lie here unread.
         self._give(list(self._waiting), most=len(self._workers) - self._num_unread(wanted))
@@ -141,18 +144,19 @@ class WorkerGrid(InProcessGrid):
         worker.busy_with = message
         self._last_worker[message.metadata.dst_node_id] = worker
         worker.ends = self._clock.now_seconds() + self._message_seconds
+        self._busy.register(worker.connection, select.POLLIN)
         try:
-            worker.connection.send_bytes(FRAME)
             for block in frame_blocks(message):
                 worker.connection.send_bytes(block)
         except OSError:
             self._replace(worker, WORKER_DIED)
 
     def _collect(self, wait_seconds: float) -> None:
-        busy = [worker for worker in self._workers if worker.busy_with is not None]
-        ready = multiprocessing.connection.wait([w.connection for w in busy], wait_seconds)
-        for worker in busy:
-            if worker.connection in ready:
+        ready = {descriptor for descriptor, _ in self._busy.poll(1000 * wait_seconds)}
+        for worker in self._workers:
+            if worker.busy_with is None:
+                continue
+            if worker.connection.fileno() in ready:
                 self._receive(worker)
             elif self._clock.now_seconds() >= worker.ends:
                 self._replace(worker, WORKER_TIMED_OUT)
@@ -164,12 +168,14 @@ class WorkerGrid(InProcessGrid):
             self._replace(worker, WORKER_DIED)
             return
         worker.busy_with = None
+        self._busy.unregister(worker.connection)
         self._keep(reply.metadata.reply_to_message_id, reply)
 
     def _replace(self, worker: _Worker, reason: str) -> None:
         message = worker.busy_with
         worker.process.kill()
         worker.process.join()
+        self._busy.unregister(worker.connection)
         worker.connection.close()
         fresh = self._start_worker()
         worker.process, worker.connection, worker.busy_with = fresh.process, fresh.connection, None

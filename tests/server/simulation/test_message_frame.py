@@ -86,3 +86,14 @@ def test_a_record_of_another_kind_is_refused() -> None:
 def test_a_head_that_was_cut_is_refused(head: bytes) -> None:
     with pytest.raises(MalformedMessageError, match="head of a frame"):
         read_frame(lambda: head)
+
+
+def test_a_message_has_all_that_flowers_own_constructors_give_one() -> None:
+    content = RecordDict({"envelope": ConfigRecord({"body": b"1"}), "arrays": array_record({})})
+    message = Message(content, dst_node_id=5, message_type="train.round")
+    reply = Message(content, reply_to=message)
+    failed = Message(Error(1, "WHY"), reply_to=message)
+    for made in (message, reply, failed):
+        again = through_the_pipe(made)
+        assert vars(again).keys() == vars(made).keys()
+        assert vars(again.metadata) == vars(made.metadata)
