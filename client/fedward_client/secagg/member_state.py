@@ -6,10 +6,11 @@ given once is never given differently.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from fedward_common.consortium.roster import Roster
 from fedward_common.crypto.key_agreement import HybridPrivateKey
@@ -174,6 +175,8 @@ class _PlainDirectory:
     sha256: bytes
     peers: tuple[_PlainPeer, ...]
 
+    remembers_canonical_bytes: ClassVar[bool] = True  # the same from sharing on, and the most of it
+
 
 @dataclass(frozen=True)
 class _PlainAnswered:
@@ -199,24 +202,30 @@ class _PlainState:
 
 
 def _to_plain(state: MemberState) -> _PlainState:
-    directory = state.directory
     return _PlainState(
-        **{
-            **{name: getattr(state, name) for name in _PlainState.__dataclass_fields__},
-            "stage": state.stage.value,
-            "secrets": None if state.secrets is None else _plain_secrets(state.secrets),
-            "directory": None
-            if directory is None
-            else _PlainDirectory(
-                directory.sha256,
-                tuple(_PlainPeer(p.site, p.seal_key, p.mask_key) for p in directory.peers),
-            ),
-            "answered": {
-                step: _PlainAnswered(a.request_sha256, a.answer)
-                for step, a in state.answered.items()
-            },
-        }
+        stage=state.stage.value,
+        site=state.site,
+        binding=state.binding,
+        round_keys=state.round_keys,
+        secrets=None if state.secrets is None else _plain_secrets(state.secrets),
+        directory=None if state.directory is None else _plain_directory(state.directory),
+        sharers=state.sharers,
+        sharers_sha256=state.sharers_sha256,
+        survivors=state.survivors,
+        has_masked=state.has_masked,
+        answered={
+            step: _PlainAnswered(a.request_sha256, a.answer) for step, a in state.answered.items()
+        },
+        abandonments=dict(state.abandonments),
+        notes=state.notes,
     )
+
+
+@functools.lru_cache(maxsize=32)
+def _plain_directory(directory: Directory) -> _PlainDirectory:
+    """Give the public keys of an attempt, the same object for each state that has them."""
+    peers = tuple(_PlainPeer(p.site, p.seal_key, p.mask_key) for p in directory.peers)
+    return _PlainDirectory(directory.sha256, peers)
 
 
 def _plain_secrets(secrets: RoundSecrets) -> _PlainSecrets:

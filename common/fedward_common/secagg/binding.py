@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from fedward_common.errors import ConfigurationError
 from fedward_common.wire.canonical_cbor import encode_canonically
@@ -48,6 +49,8 @@ class RoundBinding:
     weights_sha256: str
     codec_sha256: str
     suite: str
+
+    remembers_canonical_bytes: ClassVar[bool] = True  # it stands in every state and every key
 
     def __post_init__(self) -> None:
         for name in ("consortium", "run", "suite"):

@@ -14,6 +14,10 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
+# A frozen dataclass that has this class variable is encoded once: it remembers its bytes.
+REMEMBERS_BYTES = "remembers_canonical_bytes"
+_REMEMBERED = "_canonical_bytes"
+
 T = TypeVar("T")
 
 Write = Callable[[Any, list[bytes]], None]
@@ -86,7 +90,11 @@ def _head(major: int, argument: int) -> bytes:
     """Give the shortest head (RFC 8949 section 4.2.1)."""
     if argument < _NEXT_BYTE:
         return bytes((major | argument,))
-    size = max(0, (argument.bit_length() - 1).bit_length() - 3)
+    if argument < 1 << 16:
+        if argument < 1 << 8:
+            return bytes((major | _NEXT_BYTE, argument))
+        return bytes((major | _NEXT_BYTE + 1, argument >> 8, argument & 0xFF))
+    size = (argument.bit_length() - 1).bit_length() - 3
     return bytes((major | _NEXT_BYTE + size,)) + argument.to_bytes(1 << size, "big")
 
 
@@ -121,7 +129,12 @@ def _write_bytes(value: Any, parts: list[bytes]) -> None:
 
 
 def _read_bytes(unverified: bytes, at: int) -> tuple[bytes, int]:
-    length, at = _argument_at(unverified, at, _BYTES)
+    if unverified[at] == _BYTES | _NEXT_BYTE + 1:  # most are some hundred or thousand bytes
+        length, at = unverified[at + 1] << 8 | unverified[at + 2], at + 3
+        if length < 1 << 8:
+            raise UnusualError
+    else:
+        length, at = _argument_at(unverified, at, _BYTES)
     end = at + length
     return unverified[at:end], end
 
@@ -227,7 +240,7 @@ def _map_ways(write_item: Write, read_item: Read) -> tuple[Write, Read]:
         if type(value) is not dict:
             raise UnusualError
         parts.append(_head(_MAP, len(value)))
-        for key, name in sorted((_text_bytes(name), name) for name in value):
+        for key, name in sorted((_key_bytes(name), name) for name in value):
             parts.append(key)
             write_item(value[name], parts)
 
@@ -276,10 +289,30 @@ def _table_ways(kind: Any) -> tuple[Write, Read]:
             values[name], at = read_field(unverified, at + len(key))
         return kind(**values), at
 
-    return write, read
+    return (_written_once(kind, write) if hasattr(kind, REMEMBERS_BYTES) else write), read
+
+
+def _written_once(kind: Any, write: Write) -> Write:
+    """Give the way of writing a dataclass whose bytes are remembered beside its fields."""
+
+    def write_once(value: Any, parts: list[bytes]) -> None:
+        if type(value) is not kind:
+            raise UnusualError
+        known = value.__dict__.get(_REMEMBERED)
+        if known is None:
+            own: list[bytes] = []
+            write(value, own)
+            known = value.__dict__[_REMEMBERED] = b"".join(own)
+        parts.append(known)
+
+    return write_once
 
 
 def _text_bytes(text: str) -> bytes:
     parts: list[bytes] = []
     _write_text(text, parts)
     return b"".join(parts)
+
+
+# Names of sites and steps, the same ones over and over.
+_key_bytes = functools.lru_cache(maxsize=1024)(_text_bytes)

@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 from hypothesis import given
@@ -130,3 +130,22 @@ def test_a_type_that_no_message_has_is_left_to_the_general_way() -> None:
         encode_typed(Strange(0.5))
     with pytest.raises(UnusualError):
         decode_typed(Strange, b"\xa1fnumber\xf9\x38\x00")
+
+
+@dataclass(frozen=True)
+class Once:
+    name: str
+    inner: Inner
+
+    remembers_canonical_bytes: ClassVar[bool] = True
+
+
+@given(st.builds(Once, st.text(), inners), st.text())
+def test_what_remembers_its_bytes_gives_the_same_ones_and_a_changed_copy_its_own(
+    once: Once, other: str
+) -> None:
+    expected = encode_canonically(plain_values(once))
+    assert [encode_typed(once), encode_typed(once)] == [expected, expected]
+    assert once == decode_typed(Once, expected)
+    changed = replace(once, name=other)
+    assert encode_typed(changed) == encode_canonically(plain_values(changed))
