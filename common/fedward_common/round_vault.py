@@ -51,6 +51,7 @@ class RoundVault:
     durable: bool = True
     _key: tuple[_Identity, SecretBytes] | None = field(default=None, init=False, repr=False)
     _paths: dict[str, Path] = field(default_factory=dict, init=False, repr=False)
+    _last: dict[str, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def is_open(self) -> bool:
@@ -159,12 +160,19 @@ class RoundVault:
         with full_disk_named(self._path(name)):
             file = os.open(self._path(name), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             try:
-                _, end = _last_record(file)
+                end = self._end_of(name, file)
                 self._append_at(file, record, end)
+                self._last[name] = end, end + len(record)
             finally:
                 os.close(file)
             if self.durable and end == 0:
                 sync_folder(self.folder)
+
+    def _end_of(self, name: str, file: int) -> int:
+        """Give where the last whole record ends: at the end of what was written here, or else."""
+        start, end = self._last.get(name, (0, 0))
+        is_last = end and os.fstat(file).st_size == end == _end_of_record(file, start)
+        return end if is_last else _last_record(file)[1]
 
     def _append_at(self, file: int, record: bytes, end: int) -> None:
         try:
@@ -285,12 +293,16 @@ def _last_record(file: int) -> tuple[int, int]:
     """Give where the last whole record begins and ends; 0 and 0 where there is none."""
     size, start, end = os.fstat(file).st_size, 0, 0
     while end + _LENGTH_BYTES <= size:
-        length = int.from_bytes(os.pread(file, _LENGTH_BYTES, end), "big")
-        following = end + _LENGTH_BYTES + _SALT_BYTES + length
+        following = _end_of_record(file, end)
         if following > size:
             break
         start, end = end, following
     return start, end
+
+
+def _end_of_record(file: int, start: int) -> int:
+    length = int.from_bytes(os.pread(file, _LENGTH_BYTES, start), "big")
+    return start + _LENGTH_BYTES + _SALT_BYTES + length
 
 
 def _write_at(file: int, record: bytes, at: int) -> None:

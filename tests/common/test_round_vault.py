@@ -293,6 +293,25 @@ def test_a_record_that_a_crash_cut_short_never_was(vault: RoundVault) -> None:
         assert len(path.read_bytes()) == len(whole) + 8 + 16 + len(b"after it") + 16
 
 
+def test_a_record_goes_behind_those_of_another_process(vault: RoundVault) -> None:
+    other = RoundVault(vault.folder)
+    for content in (b"one", b"two", b"three"):
+        vault.append("state.sealed", content)
+        other.append("state.sealed", content + b" of the other")
+        assert vault.latest("state.sealed") == content + b" of the other"
+    assert other.latest("state.sealed") == b"three of the other"
+
+
+def test_a_file_that_was_made_anew_is_filled_from_its_beginning(vault: RoundVault) -> None:
+    vault.append("state.sealed", b"one")
+    vault.append("state.sealed", b"two")
+    other = RoundVault(vault.folder)
+    other.destroy()
+    other.append("state.sealed", b"anew")
+    vault.append("state.sealed", b"next")
+    assert vault.latest("state.sealed") == other.latest("state.sealed") == b"next"
+
+
 def test_a_flipped_bit_of_the_last_record_is_found(vault: RoundVault) -> None:
     vault.append("state.sealed", b"one")
     path = vault.folder / "state.sealed"

@@ -29,6 +29,8 @@ _CONTRIBUTION = "contribution.sealed"
 _ANSWERS = "answers.cbor"
 _ABANDONMENTS = "abandonments-{}.cbor"
 _OVER = "over"
+# A larger contribution is read again from its file: a process may keep those of many sites.
+_MAX_BYTES_AT_HAND = 4 << 20
 
 _Identities = tuple[tuple[int, int, int, int], tuple[int, int, int, int]]
 
@@ -37,12 +39,13 @@ _Identities = tuple[tuple[int, int, int, int], tuple[int, int, int, int]]
 class RoundStore:
     """The files of one round of one purpose.
 
-    The state is remembered as long as its file is the same: steps that follow each other in one
-    process do not read what they wrote.
+    The state is remembered as long as its file is the same, and a small contribution until it is
+    masked: steps that follow each other in one process do not read what they wrote.
     """
 
     vault: RoundVault
     _known: tuple[_Identities, MemberState] | None = field(default=None, init=False, repr=False)
+    _at_hand: "_AtHand | None" = field(default=None, init=False, repr=False)
 
     @classmethod
     def of(
@@ -93,6 +96,7 @@ class RoundStore:
         (self._folder / _OVER).touch(mode=0o600)
         if self.vault.durable:
             sync_folder(self._folder)
+        self._at_hand = None
         self.vault.destroy()
 
     def state(self) -> MemberState | None:
@@ -122,7 +126,7 @@ class RoundStore:
             self._remember(state)
             return
         write_whole(self._folder / _ANSWERS, (content,), durable=self.vault.durable)
-        self._known = None
+        self._known = self._at_hand = None
         self.vault.destroy()
 
     def _remember(self, state: MemberState) -> None:
@@ -134,6 +138,9 @@ class RoundStore:
         self, layout: ContributionLayout, binding: RoundBinding
     ) -> tuple[Words, NDArray[np.uint64]] | None:
         """Give writable copies of words and lane, if they are of these weights and this layout."""
+        at_hand, self._at_hand = self._at_hand, None  # whoever gets them masks them in place
+        if at_hand is not None and at_hand.is_of(self, binding):
+            return at_hand.words, at_hand.lane
         made_of = _content_hash(binding)
         found = bytearray(len(made_of))
         words: Words = np.empty(layout.num_words, np.uint32)
@@ -152,8 +159,12 @@ class RoundStore:
         words: Words,
         lane: NDArray[np.uint64],
     ) -> None:
-        """Write the contribution, sealed, before anybody hears of it."""
-        self.vault.write(_CONTRIBUTION, _content_hash(binding), words.data, lane.data)
+        """Write the contribution, sealed, before anybody hears of it; it is the store's now."""
+        made_of = _content_hash(binding)
+        self.vault.write(_CONTRIBUTION, made_of, words.data, lane.data)
+        identities = self.vault.sealed_identity(_CONTRIBUTION)
+        if identities is not None and words.nbytes + lane.nbytes <= _MAX_BYTES_AT_HAND:
+            self._at_hand = _AtHand(identities, made_of, words, lane)
 
     def abandonments(self, attempt: int) -> list[bytes]:
         """Give what was shown of others' abandonments of an attempt."""
@@ -164,6 +175,24 @@ class RoundStore:
         """Keep verified abandonments of an attempt, in place of those that were shown before."""
         path = self._folder / _ABANDONMENTS.format(attempt)
         write_atomically(path, encode_abandonments(sorted(signed)), mode=0o600)
+
+
+@dataclass(frozen=True)
+class _AtHand:
+    """A contribution that was written and not masked yet; it counts while its file is the same."""
+
+    identities: _Identities
+    content_hash: bytes
+    words: Words = field(repr=False)
+    lane: NDArray[np.uint64] = field(repr=False)
+
+    def is_of(self, store: RoundStore, binding: RoundBinding) -> bool:
+        return (
+            self.content_hash == _content_hash(binding)
+            and self.identities == store.vault.sealed_identity(_CONTRIBUTION)
+            and self.words.flags.writeable
+            and self.lane.flags.writeable
+        )
 
 
 def close_rounds(run_folder: Path, *, durable: bool) -> None:

@@ -3,14 +3,20 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.secagg_federation import make_federation
 
 from fedward_client import secagg_member as machine
 from fedward_client.daemon import round_store
 from fedward_client.daemon.round_store import RoundStore, close_rounds
 from fedward_client.secagg.member_state import MemberState, Stage
+from fedward_common.crypto.mask_stream import Words
 from fedward_common.errors import AggregationRefusedError, CorruptFileError
+from fedward_common.secagg.codec import Section, VectorCodec
+from fedward_common.secagg.lane import LaneLayout
+from fedward_common.secagg.layout import ContributionLayout
 
 
 def store_of(run_folder: Path, number: int, *, durable: bool = True) -> RoundStore:
@@ -167,3 +173,71 @@ def test_the_answers_of_a_simulated_round_are_their_owners_alone(
     begun.keep_state(states[0])
     begun.keep_state(unmasked(states[0]))
     assert (begun.vault.folder / "answers.cbor").stat().st_mode & 0o077 == 0
+
+
+# -- the contribution that is at hand --------------------------------------------------------------
+
+LAYOUT = ContributionLayout(VectorCodec(32, 3, (Section("update", 5, 4.0),)), LaneLayout((), 3))
+
+
+def a_contribution() -> tuple[Words, NDArray[np.uint64]]:
+    return np.arange(5, dtype=np.uint32), np.arange(LAYOUT.lane.length, dtype=np.uint64)
+
+
+def kept_in(store: RoundStore, state: MemberState) -> tuple[list[int], list[int]] | None:
+    kept = store.contribution(LAYOUT, state.binding)
+    return None if kept is None else (kept[0].tolist(), kept[1].tolist())
+
+
+def test_a_contribution_that_was_masked_in_place_is_read_again_as_it_was(
+    begun: RoundStore, states: tuple[MemberState, MemberState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binding = states[0].binding
+    begun.keep_contribution(LAYOUT, binding, *a_contribution())
+    with monkeypatch.context() as patched:
+        patched.setattr(type(begun.vault), "read", None)  # it is at hand
+        first = begun.contribution(LAYOUT, binding)
+    assert first is not None
+    first[0][:], first[1][:] = 7, 7
+    words, lane = a_contribution()
+    assert kept_in(begun, states[0]) == (words.tolist(), lane.tolist())
+
+
+@pytest.mark.parametrize("gone", ["round.key", "contribution.sealed"])
+def test_a_contribution_that_another_process_destroyed_is_not_at_hand(
+    begun: RoundStore, states: tuple[MemberState, MemberState], gone: str
+) -> None:
+    begun.keep_contribution(LAYOUT, states[0].binding, *a_contribution())
+    (begun.vault.folder / gone).unlink()
+    assert kept_in(begun, states[0]) is None
+
+
+def test_a_contribution_that_another_process_replaced_is_read(
+    tmp_path: Path, begun: RoundStore, states: tuple[MemberState, MemberState]
+) -> None:
+    binding = states[0].binding
+    begun.keep_contribution(LAYOUT, binding, *a_contribution())
+    words, lane = a_contribution()
+    store_of(tmp_path, 1, durable=False).keep_contribution(LAYOUT, binding, words + 1, lane)
+    assert kept_in(begun, states[0]) == ((words + 1).tolist(), lane.tolist())
+
+
+def test_a_contribution_to_other_weights_is_not_given(
+    begun: RoundStore, states: tuple[MemberState, MemberState]
+) -> None:
+    begun.keep_contribution(LAYOUT, states[0].binding, *a_contribution())
+    other = dataclasses.replace(states[0].binding, weights_sha256="0" * 64)
+    assert begun.contribution(LAYOUT, other) is None
+
+
+def test_no_contribution_is_at_hand_once_it_is_destroyed_or_where_it_is_large(
+    begun: RoundStore,
+    states: tuple[MemberState, MemberState],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun.keep_contribution(LAYOUT, states[0].binding, *a_contribution())
+    begun.keep_state(unmasked(states[0]))
+    assert begun._at_hand is None
+    monkeypatch.setattr(round_store, "_MAX_BYTES_AT_HAND", 8)
+    begun.keep_contribution(LAYOUT, states[0].binding, *a_contribution())
+    assert begun._at_hand is None
