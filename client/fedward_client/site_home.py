@@ -52,7 +52,7 @@ class SiteHome:
         """`excluded_patients.json`."""
         return self.folder / "excluded_patients.json"
 
-    @property
+    @functools.cached_property
     def policy_file(self) -> Path:
         """`policy.toml`."""
         return self.folder / "policy.toml"

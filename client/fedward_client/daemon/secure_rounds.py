@@ -5,13 +5,12 @@ before it leaves, and any process of the site goes on from it. After unmasking o
 left; when a higher round begins, nothing of a lower one is.
 """
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 from fedward_client import secagg_member as machine
 from fedward_client.daemon.round_store import RoundStore, close_rounds
 from fedward_client.daemon.told_sums import ToldSums
-from fedward_client.site_policy import read_policy
+from fedward_client.site_policy import SecureAggregationPolicy, read_policy
+from fedward_common.consortium.roster import Roster
 from fedward_common.crypto.key_agreement import SystemKem
 from fedward_common.crypto.mask_stream import Words
-from fedward_common.crypto.signing import SigningKey
 from fedward_common.errors import AggregationRefusedError
 from fedward_common.file_lock import held_lock
 from fedward_common.identities import SiteId
@@ -60,6 +59,14 @@ class Contribution:
     vectors: Mapping[str, Vector]
     weight: float
     sums: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class KnownRules:
+    """Rules of a run, and what they were made of: policy, roster, and the codec's most sites."""
+
+    made_of: "tuple[SecureAggregationPolicy, Roster, int]"
+    rules: machine.MemberRules
 
 
 def ready_once(
@@ -288,33 +295,42 @@ def _rules_of(
     purpose: messages.SecurePurpose,
     layout: ContributionLayout,
 ) -> machine.MemberRules:
-    policy = read_policy(site.home).secure_aggregation
+    made_of = (read_policy(site.home).secure_aggregation, run.roster, layout.lane.max_sites)
+    known = run.rules.get(purpose)
+    if known is None or known.made_of != made_of:
+        rules = _made_rules(site, run, purpose, *made_of)
+        known = run.rules[purpose] = KnownRules(made_of, rules)
+    return known.rules
+
+
+def _made_rules(
+    site: "OpenSite",
+    run: "OpenRun",
+    purpose: messages.SecurePurpose,
+    policy: SecureAggregationPolicy,
+    roster: Roster,
+    max_sites: int,
+) -> machine.MemberRules:
     trainers = run.manifest.training_sites
-    participants = run.roster.sites if purpose == "test" else trainers
+    participants = roster.sites if purpose == "test" else trainers
     return machine.MemberRules(
         site=site.site_id,
         signing_key=site.key,
-        roster=run.roster,
+        roster=roster,
         participants=frozenset(SiteId(name) for name in participants),
         minimum_sites=max(
             fewest_ready_sites(run.job, purpose, len(trainers)),
             sites_of_share(policy.minimum_share, len(trainers)),
         ),
         minimum_organisations=policy.minimum_organisations,
-        max_sites=layout.lane.max_sites,
+        max_sites=max_sites,
     )
-
-
-# The stores of rounds under way, by run and purpose, as long as the site is open.
-_open_rounds: WeakKeyDictionary[SigningKey, dict[tuple[Path, str], RoundStore]] = (
-    WeakKeyDictionary()
-)
 
 
 def _store_of(
     site: "OpenSite", run: "OpenRun", purpose: messages.SecurePurpose, number: int
 ) -> RoundStore:
-    opened = _open_rounds.setdefault(site.key, {})
+    opened = site.open_rounds
     known = opened.get((run.folder, purpose))
     if known is not None and known.is_of(purpose, number):
         return known
@@ -327,10 +343,14 @@ def _store_of(
 def _close_rounds(site: "OpenSite", run: "OpenRun") -> None:
     """End the rounds of training and validation: what no sum was made of is kept no longer."""
     for purpose in ("train", "validation"):
-        _open_rounds.get(site.key, {}).pop((run.folder, purpose), None)
+        site.open_rounds.pop((run.folder, purpose), None)
     close_rounds(run.folder, durable=not site.is_simulated)
 
 
 def _one_at_a_time(run: "OpenRun") -> AbstractContextManager[None]:
     """Wait for other processes of the site: two that read one state could sign two lists."""
-    return held_lock(run.folder / _LOCK)
+    return held_lock(_lock_in(run.folder))
+
+
+# One path for all messages of a run: making one costs more than taking the lock.
+_lock_in = functools.lru_cache(maxsize=64)(lambda folder: folder / _LOCK)

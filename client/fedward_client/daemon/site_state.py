@@ -65,6 +65,8 @@ from fedward_common.wire.manifest import Manifest, decode_manifest, hash_of_mani
 if TYPE_CHECKING:
     import torch
 
+    from fedward_client.daemon.round_store import RoundStore
+    from fedward_client.daemon.secure_rounds import KnownRules
     from fedward_client.training.local_training import TrainingData
     from fedward_common.models.flat_vector import ModuleWeights
 
@@ -96,6 +98,7 @@ class OpenRun:
     network: "Network"
     noted_splits: set[str] = field(default_factory=set, repr=False)
     layouts: dict[object, ContributionLayout] = field(default_factory=dict, repr=False)
+    rules: "dict[str, KnownRules]" = field(default_factory=dict, repr=False)
     _unwritten: list[dict[str, Any]] = field(default_factory=list, repr=False)
     _written_at: float = float("-inf")
 
@@ -153,6 +156,7 @@ class OpenSite:
     """One site's home with its settings and keys.
 
     Attributes:
+        open_rounds: The stores of rounds under way, by run folder and purpose.
         utc_seconds: Gives seconds since 1970, for the time in which certificates count.
     """
 
@@ -164,6 +168,7 @@ class OpenSite:
     coordinator_key: VerifyingKey
     is_simulated: bool = False
     runs: dict[str, OpenRun] = field(default_factory=dict)
+    open_rounds: "dict[tuple[Path, str], RoundStore]" = field(default_factory=dict, repr=False)
     utc_seconds: Callable[[], float] = time.time
 
     def accept(self, manifest_bytes: bytes, roster_bytes: bytes, run: str) -> OpenRun:

@@ -32,10 +32,10 @@ class ToldSums:
             MalformedMessageError: The request is not canonical.
             CorruptFileError: The record is damaged.
         """
-        told = self._read().get(_name_of(binding))
-        if binding.purpose == _TRAINING or told is None:
+        if binding.purpose == _TRAINING:
             return
-        if list(decode(ConfirmRequest, confirm_request).survivors) != told:
+        told = self._read().get(_name_of(binding))
+        if told is not None and list(decode(ConfirmRequest, confirm_request).survivors) != told:
             raise AggregationRefusedError(
                 f"sums over {binding.purpose} patients were told over other sites before",
                 hint="the difference of the two totals would show the sums of one site",

@@ -5,6 +5,7 @@ sealed shares; the two of a pair by name), and the hash of the ciphertext it cam
 that was made for another run, round, attempt, roster, codec or pair never fits.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +43,12 @@ class KeyScope:
 
     def info(self, *parts: str | bytes) -> bytes:
         """Frame the scope and what else a key is bound to; one encoding for one meaning."""
-        return encode_canonically([self.binding_sha256, self.directory_sha256, list(parts)])
+        return self._framed_scope + encode_canonically(list(parts))
+
+    @functools.cached_property
+    def _framed_scope(self) -> bytes:
+        """A list of three without its last: what begins the frame of every key of the attempt."""
+        return encode_canonically([self.binding_sha256, self.directory_sha256, []])[:-1]
 
 
 def seal_key(
