@@ -58,6 +58,12 @@ def query_step(message: Message, context: Context) -> Message:
     return _answer(message, context)
 
 
+@app.query("result")
+def query_result(message: Message, context: Context) -> Message:
+    """Keep what came of a run."""
+    return _answer(message, context)
+
+
 # One path for all messages of a home: making and hashing one costs as much as looking at a file.
 _folder_at = functools.lru_cache(maxsize=512)(Path)
 

@@ -10,10 +10,11 @@ A line holds codes, numbers and words that this program knows, and names of site
 of a patient, and no text of a peer. Of what could not be believed it holds what Flower called it.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from fedward_client.daemon.refusal_tally import Line, Origin, Tally, note_one_more
@@ -237,3 +238,14 @@ def _write_tally(home: "SiteHome", tally: Tally) -> None:
         finally:
             os.close(descriptor)
         new.replace(path)
+
+
+@contextlib.contextmanager
+def open_audit(home: "SiteHome") -> Iterator[ChainedLines]:
+    """Open the record, alone for as long as the block lasts.
+
+    Raises:
+        CorruptFileError: It was changed since it was written.
+    """
+    with held_lock(home.folder / _LOCK), ChainedLines(home.folder / AUDIT_FILE) as lines:
+        yield lines

@@ -6,6 +6,7 @@ leaves as its code.
 """
 
 from fedward_client.daemon.audit import audit_note, audit_refusal
+from fedward_client.daemon.run_result import take_result
 from fedward_client.daemon.sealed_replies import sealed_reply
 from fedward_client.daemon.secure_rounds import answer_step
 from fedward_client.daemon.site_log import kind_and_place
@@ -38,6 +39,7 @@ from fedward_common.wire.envelope import (
 from fedward_common.wire.header import Header
 from fedward_common.wire.manifest import decode_manifest
 from fedward_common.wire.protocol_versions import require_spoken, require_version_of_run
+from fedward_common.wire.run_result import RunResult
 
 
 def answer_request(
@@ -162,6 +164,8 @@ def _dispatch(
             return _sealed(site, run, envelope, reply)
     if isinstance(message, messages.SecureStep) and flower_type == f"query.{message.step}":
         return _step(site, run, header, message)
+    if isinstance(message, RunResult) and flower_type == "query.result" and not arrays:
+        return take_result(site, run, header, message, envelope), {}
     raise UnverifiedMessageError("this kind of message is not for a site", code="UNEXPECTED_KIND")
 
 

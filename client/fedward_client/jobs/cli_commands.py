@@ -115,8 +115,8 @@ def egress(
 
 
 def result(run: RunArgument, home: HomeOption, json_: JsonOption = False) -> None:
-    """Show a run's figures on this site's own patients, and what it cost them."""
-    from fedward_client.jobs.record_commands import show_result
+    """Show a run's pooled figures, those of this site's own patients, and what it cost them."""
+    from fedward_client.jobs.result_command import show_result
 
     show_result(home, run, json_output=json_)
 
@@ -137,7 +137,7 @@ def audit_show(
 
 
 def audit_verify(home: HomeOption, json_: JsonOption = False) -> None:
-    """Read the audit log; exit status 1 if a line was changed."""
+    """Read the audit log and the results told; exit status 1 if anything was changed."""
     from fedward_client.jobs.record_commands import verify_audit
 
     verify_audit(home, json_output=json_)

@@ -12,6 +12,7 @@ from fedward_client.daemon.audit import audit_decision
 from fedward_client.enrolment.accepted_members import accepted_members
 from fedward_client.jobs.job_store import keep_asked_job, paused_by, read_decision
 from fedward_client.jobs.jobs_policy import require_coordinator_allowed, require_open_hours
+from fedward_client.jobs.told_result import require_no_result
 from fedward_client.site_policy import SitePolicy, read_policy, require_within_policy
 from fedward_common.errors import FedwardError
 from fedward_common.wire import messages
@@ -132,6 +133,7 @@ def require_going_on(site: "OpenSite", run: str, message: messages.Message) -> N
 
     Raises:
         FedwardError: `SITE_PAUSED` or `JOB_WITHDRAWN`.
+        UnverifiedMessageError: `RUN_ENDED`, for a round of training after the run's result.
         PrivacyError: `OUTSIDE_HOURS`, for a round of training.
         CorruptFileError: A decision is damaged.
     """
@@ -139,4 +141,5 @@ def require_going_on(site: "OpenSite", run: str, message: messages.Message) -> N
         return
     require_not_ended(site.home, run)
     if isinstance(message, messages.TrainRound):
+        require_no_result(site.home, run)
         require_open_hours(read_policy(site.home).jobs, site.utc_seconds())

@@ -1,4 +1,4 @@
-"""What `fedward-site status | audit verify | egress | result` do and print."""
+"""What `fedward-site status | audit verify | egress` do and print."""
 
 import dataclasses
 from pathlib import Path
@@ -17,9 +17,8 @@ from fedward_client.jobs.egress_record import egress_of
 from fedward_client.jobs.job_store import find_job
 from fedward_client.jobs.order_socket import do
 from fedward_client.jobs.orders import Order
-from fedward_client.jobs.own_result import OwnResult, own_result
+from fedward_client.jobs.result_proof import verify_told_results
 from fedward_common.command_line import printable
-from fedward_common.evaluation.figures import Figure
 
 
 def show_status(home_folder: Path, *, json_output: bool) -> None:
@@ -60,16 +59,21 @@ def _show_health(health: dict[str, Any]) -> None:
 
 
 def verify_audit(home_folder: Path, *, json_output: bool) -> None:
-    """Read the whole audit log, and say whether it is as it was written.
+    """Read the whole audit log, and say whether it and the results in it are as they were written.
 
     Raises:
-        CorruptFileError: It is not.
+        CorruptFileError: They are not.
+        LedgerDamagedError: The ledger is not the one that a receipt vouches for.
     """
-    num_lines, head = verified_audit(open_site_home(home_folder))
+    home = open_site_home(home_folder)
+    num_lines, head = verified_audit(home)
+    num_results = verify_told_results(home)
     if json_output:
-        print_json({"sound": True, "lines": num_lines, "head": head})
+        print_json({"sound": True, "lines": num_lines, "head": head, "results": num_results})
         return
     say(f"The audit log is sound: {num_lines} lines{f', head {head}' if head else ''}.")
+    if num_results:
+        say(f"The coordinator signed each of {num_results} results, and log and ledger fit them.")
     say("Keep the head elsewhere: the log cannot say whether its last lines were cut off.")
 
 
@@ -101,63 +105,3 @@ def _show_egress(lines: list[Any]) -> None:
         table.add_row(*(escape(printable(one)) for one in texts))
     Console(highlight=False).print(table)
     say(f"In all: {sum(line.num_bytes for line in lines):,} bytes of signed answers.")
-
-
-def show_result(home_folder: Path, run: str, *, json_output: bool) -> None:
-    """Say what a run gave this hospital, and what it cost its patients."""
-    home = open_site_home(home_folder)
-    job = find_job(home, run)
-    result = own_result(home, job)
-    if json_output:
-        own = None if result.own is None else {k: f.to_dict() for k, f in result.own.items()}
-        spent = None if result.spent is None else dataclasses.asdict(result.spent)
-        head = {"run": job.run, "state": job.state}
-        print_json(head | {"own": own, "pooled": None, "spent": spent})
-        return
-    say(f"Run {job.run}: {job.state}")
-    if result.own is None:
-        say("Its model was not tested on this site's patients yet.")
-    else:
-        _show_figures(result.own)
-    say("Pooled figures: the coordinator sends none; its result has them.")
-    _show_spent(result)
-
-
-def _show_figures(figures: dict[str, Figure]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, title="This site's own test patients", title_justify="left")
-    table.add_column("figure", overflow="fold")
-    for name in ("value", "95 % interval", "cases"):
-        table.add_column(name, justify="right")
-    for name, one in figures.items():
-        table.add_row(escape(printable(name)), _number(one.value), _interval(one), str(one.support))
-    Console(highlight=False).print(table)
-    say("For this hospital's own eyes. Classes are told apart at probability 0.5.")
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _interval(figure: Figure) -> str:
-    if figure.value is None:
-        return printable(figure.reason or "not defined")
-    if figure.low is None:
-        return ""
-    return f"{_number(figure.low)} to {_number(figure.high)}"
-
-
-def _show_spent(result: OwnResult) -> None:
-    spent = result.spent
-    if spent is None:
-        say("The privacy ledger has nothing of this run: no patient was trained on.")
-        return
-    cost = (
-        "no bound: it trains without differential privacy"
-        if spent.epsilon is None
-        else f"epsilon {spent.epsilon:.3f} at delta {spent.delta:g}"
-    )
-    more = "nothing more can be spent" if spent.is_over else "the run can still spend"
-    say(
-        f"Spent of each of {spent.num_patients} training patients: {cost}, in "
-        f"{spent.attempts_begun} rounds begun; {more}."
-    )

@@ -181,6 +181,19 @@ def verify_roster(
     )
 
 
+def issued_at_seconds_of(unverified: bytes) -> int:
+    """Give when a roster says that it was issued; nothing is verified.
+
+    With this time `verify_roster` checks a roster that no longer counts, as it did then.
+
+    Raises:
+        MalformedMessageError: It is no roster.
+    """
+    signed = plain_dataclass(_Signed, decode_canonically(unverified, max_bytes=MAX_ROSTER_BYTES))
+    body = decode_canonically(signed.body, max_bytes=MAX_ROSTER_BYTES)
+    return plain_dataclass(_Body, body).issued_at_seconds
+
+
 def certificates_of_roster(
     unverified: bytes, authority: "AuthorityCertificate", *, now_seconds: float
 ) -> tuple["SiteCertificate", ...]:

@@ -45,6 +45,7 @@ __all__ = [
     "sums_of_classification",
     "sums_of_multi_label",
     "sums_of_segmentation",
+    "thresholded_names",
 ]
 
 Sums = ClassificationSums | MultiLabelSums | SegmentationSums
@@ -58,6 +59,14 @@ def empty_sums(task: TaskSection) -> Sums:
 def sums_from_vector(vector: NDArray[Any], task: TaskSection) -> Sums:
     """Read a vector as the sums that fit the task; refuses as their `from_vector` does."""
     return _kind_for(task).from_vector(vector, len(task.classes))
+
+
+def thresholded_names(task: TaskSection) -> tuple[str, ...]:
+    """Name what a threshold decides on: each finding, or the second of two classes."""
+    if task.multi_label:
+        return task.class_names
+    two_classes = task.kind == "classification" and len(task.classes) == 2
+    return task.class_names[1:] if two_classes else ()
 
 
 def _kind_for(

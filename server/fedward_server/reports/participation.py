@@ -170,6 +170,8 @@ _MEANINGS = {
         ),
         "the site's privacy ledger does not allow what was asked for",
     ),
+    "RUN_ENDED": "the site was told the run's result, and trains no more in it",
+    "RESULT_DIFFERS": "the site was told another result of the run before",
 }  # fmt: skip
 
 

@@ -195,7 +195,7 @@ def test_a_contribution_that_was_masked_in_place_is_read_again_as_it_was(
     binding = states[0].binding
     begun.keep_contribution(LAYOUT, binding, *a_contribution())
     with monkeypatch.context() as patched:
-        patched.setattr(type(begun.vault), "read", None)  # it is at hand
+        patched.setattr(type(begun.vault), "read_into", None)  # it is at hand
         first = begun.contribution(LAYOUT, binding)
     assert first is not None
     first[0][:], first[1][:] = 7, 7

@@ -248,7 +248,7 @@ def test_a_result_has_the_own_figures_and_what_was_spent(site: Site, under_way: 
     assert 0 < spent["epsilon"] < 4
     assert (spent["delta"], spent["attempts_begun"], spent["is_over"]) == (1e-4, 1, True)
     shown = run(site, under_way, "result", under_way.run).out
-    for words in ("accuracy", "Pooled figures: the coordinator sends none", "Spent of each of"):
+    for words in ("accuracy", "No pooled figures yet", "Spent of each of"):
         assert words in shown
 
 

@@ -4,6 +4,7 @@ from typing import Any, Literal, get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.told_results import FIGURE, a_result
 
 from fedward_common.errors import MalformedMessageError
 from fedward_common.wire.canonical_cbor import encode_canonically
@@ -26,26 +27,7 @@ from fedward_common.wire.run_result import (
     MAX_RESULT_BYTES,
     PooledFigure,
     ResultReceipt,
-    RunResult,
 )
-
-FIGURE = PooledFigure(0.5, 0.25, 0.75, 40, None, 0.01, 0, 22, 18)
-UNDEFINED = PooledFigure(None, None, None, 0, "no test patient has it", None, 0, None, None)
-
-
-def a_result(**changes: Any) -> RunResult:
-    told = RunResult(
-        test={"auc": FIGURE, "f1": UNDEFINED},
-        validation={"auc": FIGURE},
-        threshold_bin_edges={"finding": 4096},
-        selected_round=3,
-        rounds_committed=4,
-        num_sites=3,
-        journal_head="ab" * 32,
-        journal_lines=9,
-    )
-    return dataclasses.replace(told, **changes)
-
 
 EXAMPLES: tuple[Message, ...] = (
     ManifestQuery(b"\xa0\xff", b"\xa1"),
