@@ -262,6 +262,7 @@ def essence(folder: Path) -> dict[str, Any]:
         "evaluations": [{**e, "seconds": None} for e in history.evaluations],
         "bests": history.bests,
         "final": history.final,
+        "told": sorted(history.receipts or ()),
         "stopped_early": history.stopped_early,
         "finished": history.finished,
     }

@@ -16,7 +16,7 @@ from tests.tiny_federation import (
 )
 
 from fedward_common.errors import CorruptFileError
-from fedward_server.coordinator.run_journal import FileRunJournal
+from fedward_server.coordinator.run_journal import FileRunJournal, JournalHead
 
 
 class Killed(BaseException):
@@ -47,6 +47,9 @@ class KillingJournal:
 
     def entries(self) -> Iterator[dict[str, Any]]:
         return self._journal.entries()
+
+    def head(self) -> JournalHead:
+        return self._journal.head()
 
     def close(self) -> None:
         self._journal.close()

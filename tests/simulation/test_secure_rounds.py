@@ -27,6 +27,7 @@ from fedward_common.secagg.layout import training_layout
 from fedward_common.wire import messages
 from fedward_common.wire.envelope import read_header
 from fedward_common.wire.flower_records import envelope_of
+from fedward_common.wire.run_result import ResultReceipt
 from fedward_server.coordinator.run_journal import RunHistory, unpacked
 
 
@@ -174,7 +175,9 @@ def test_no_message_has_a_vector_that_is_not_masked(
     arrays = [set(arrays) for _, _, arrays in answers.came if arrays]
     assert arrays == [{"masked", "lane"}] * 3 * 4  # two rounds, validation and test
     kinds = {type(message) for _, message, _ in answers.came}
-    assert kinds == {messages.ManifestReply, messages.SecureReady, messages.SecureStepReply}
+    assert kinds == {
+        messages.ManifestReply, messages.SecureReady, messages.SecureStepReply, ResultReceipt,
+    }  # fmt: skip
     for passing, _, sent in answers.came:
         if passing.kind == "query.mask" and passing.purpose == "train":
             words = words_of(federation, run_folder, updates[passing.site, passing.round])

@@ -3,7 +3,8 @@
 Every step is durable before the next begins, and everything random derives from the run's seed, so
 a run that was killed anywhere and goes on gives the same weights, bit for bit. Weights of round r
 are evaluated in the exchange of round r + 1 (the last round's in an exchange of their own); the
-test split is asked once, with the weights that were best on pooled validation.
+test split is asked once, with the weights that were best on pooled validation. Then the sites are
+told what came of it.
 """
 
 from typing import Any
@@ -36,6 +37,7 @@ from fedward_server.coordinator.round_failures import (
     told_failures,
 )
 from fedward_server.coordinator.round_sum import round_sum_of
+from fedward_server.coordinator.run_closing import CLOSING_SECONDS, tell_result
 from fedward_server.coordinator.run_evaluation import RunEvaluation
 from fedward_server.coordinator.run_journal import (
     HOLD_OUT_REJECTED,
@@ -92,6 +94,16 @@ class RoundLoop:
         """
         if self.history.finished:
             return self.history
+        if self.history.final is None:
+            self._train_and_test()
+        elif self.history.receipts is None:
+            self._find_sites(min(CLOSING_SECONDS, self._job.quorum.deadline_seconds))
+        tell_result(self._setup, self._record, self._exchange)
+        self._record.add("run.finished", seconds=self._record.seconds())
+        self._store.prune(self.history)
+        return self.history
+
+    def _train_and_test(self) -> None:
         self._gate = gate_of(self._setup, self._model)
         self._accept()
         while self._goes_on():
@@ -99,9 +111,6 @@ class RoundLoop:
         require_any_round(self.history.participants)
         self._evaluation.evaluate_last_round()
         self._evaluation.evaluate_on_test()
-        self._record.add("run.finished", seconds=self._record.seconds())
-        self._store.prune(self.history)
-        return self.history
 
     def _restored_model(self) -> GlobalModel:
         strategy = self._job.strategy
@@ -122,19 +131,7 @@ class RoundLoop:
     # -- who takes part ------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        query = messages.ManifestQuery(self._setup.manifest_bytes, self._setup.roster_bytes)
-        subject = subject_of(self._setup, manifest=False)
-        question = question_of("query.manifest", query, subject, {})
-        accepted: dict[str, Any] = {}
-        failures: list[dict[str, Any]] = []
-        early = early_start_of(self._setup, self.history.accepted, self._observer.note)
-        outcomes = self._exchange.find_sites(question, self._job.quorum.deadline_seconds, early)
-        for outcome in outcomes:
-            terms = self._terms(outcome)
-            if isinstance(terms, Failure):
-                failures.append(told_failure(terms, 0, 0))
-            else:
-                accepted[outcome.site] = terms
+        accepted, failures = self._find_sites(self._job.quorum.deadline_seconds)
         # Recorded only with a quorum: else sites that are mended later could never join the run.
         known = self.history.accepted or accepted
         present = [site for site in accepted if site in known]
@@ -142,6 +139,23 @@ class RoundLoop:
         if not self.history.accepted:
             self._record.add("run.accepted", accepted=accepted, failures=failures)
         self._observer.accepted(known, failures)
+
+    def _find_sites(self, deadline_seconds: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Learn where the sites are, and who takes part on which terms."""
+        query = messages.ManifestQuery(self._setup.manifest_bytes, self._setup.roster_bytes)
+        subject = subject_of(self._setup, manifest=False)
+        question = question_of("query.manifest", query, subject, {})
+        accepted: dict[str, Any] = {}
+        failures: list[dict[str, Any]] = []
+        early = early_start_of(self._setup, self.history.accepted, self._observer.note)
+        outcomes = self._exchange.find_sites(question, deadline_seconds, early)
+        for outcome in outcomes:
+            terms = self._terms(outcome)
+            if isinstance(terms, Failure):
+                failures.append(told_failure(terms, 0, 0))
+            else:
+                accepted[outcome.site] = terms
+        return accepted, failures
 
     def _terms(self, outcome: Answer | Failure) -> dict[str, Any] | Failure:
         if isinstance(outcome, Failure):

@@ -21,6 +21,14 @@ ENTRIES_FILE = "entries.jsonl"
 HOLD_OUT_REJECTED = "HOLD_OUT_REJECTED"
 
 
+@dataclass(frozen=True)
+class JournalHead:
+    """The end of a journal: how many lines, and the hash of the last."""
+
+    num_lines: int
+    sha256: str
+
+
 class RunJournal(Protocol):
     """Append-only entries of one run."""
 
@@ -30,6 +38,10 @@ class RunJournal(Protocol):
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """Give all entries, oldest first."""
+        ...
+
+    def head(self) -> JournalHead:
+        """Give the end of what was appended."""
         ...
 
     def close(self) -> None:
@@ -57,6 +69,10 @@ class FileRunJournal:
         """Give all entries, oldest first."""
         return self._lines.entries()
 
+    def head(self) -> JournalHead:
+        """Give the end of what was appended."""
+        return JournalHead(sum(1 for _ in self._lines.entries()), self._lines.head)
+
     def close(self) -> None:
         """Release the file."""
         self._lines.close()
@@ -81,6 +97,8 @@ class RunHistory:
             one number once.
         aggregation: Of the last committed round whose contributions came masked; see `Collected`.
         values_clipped: Of all rounds together, because the codec has no room for them.
+        receipts: SHA-256 of each site's receipt for the result; None before they were told.
+        untold: Why each of the others was not told.
     """
 
     accepted: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -96,6 +114,8 @@ class RunHistory:
     aggregation: dict[str, int] | None = None
     values_clipped: int = 0
     final: dict[str, Any] | None = None
+    receipts: dict[str, str] | None = None
+    untold: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     stopped_early: bool = False
     finished: bool = False
@@ -129,6 +149,7 @@ class RunHistory:
         self.evaluations = [e for e in self.evaluations if e["round"] < round_number]
         self.bests = [b for b in self.bests if b["round"] < round_number]
         self.final, self.finished, self.stopped_early = None, False, False
+        self.receipts, self.untold = None, {}
 
 
 def replay(entries: Iterable[dict[str, Any]]) -> RunHistory:
@@ -194,6 +215,10 @@ def _tested(history: RunHistory, entry: dict[str, Any]) -> None:
     history.final = entry["final"]
 
 
+def _told(history: RunHistory, entry: dict[str, Any]) -> None:
+    history.receipts, history.untold = entry["receipts"], entry["untold"]
+
+
 def _finished(history: RunHistory, entry: dict[str, Any]) -> None:
     history.finished = True
 
@@ -207,6 +232,7 @@ _CHANGES = {
     "evaluation.lost": _evaluation_lost,
     "run.stopped-early": _stopped_early,
     "evaluation.final": _tested,
+    "result.told": _told,
     "run.finished": _finished,
 }
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fedward_common.clock import Clock
-from fedward_server.coordinator.run_journal import RunJournal, apply_entry, replay
+from fedward_server.coordinator.run_journal import JournalHead, RunJournal, apply_entry, replay
 
 
 class RunRecord:
@@ -28,6 +28,10 @@ class RunRecord:
         """Append an entry; when this returns it is durable, and the history has it."""
         self._journal.append(kind, **fields)
         apply_entry(self.history, {"kind": kind, **fields})
+
+    def head(self) -> JournalHead:
+        """Give the end of the journal."""
+        return self._journal.head()
 
     def seconds(self) -> float:
         """Give the seconds that the run took so far, those of earlier processes included."""

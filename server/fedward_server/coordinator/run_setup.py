@@ -6,6 +6,7 @@ roster.cbor           the signed roster that the manifest names
 initial.safetensors   initial weights
 answer.key            what sealed answers are opened with, where the manifest names its public half
 entries.jsonl         the journal;  checkpoint-*.safetensors, best-*.safetensors beside it
+receipt-SITE.cbor     what each site signed for the result that it was told
 ```
 """
 

@@ -5,9 +5,10 @@ The coordinator knows pooled figures alone: no hospital's own counts or figures 
 
 from pathlib import Path
 
+from fedward_common.consortium.roster import issued_at_seconds_of
 from fedward_common.errors import ConfigurationError, MalformedMessageError
-from fedward_common.wire.canonical_cbor import decode_canonically
 from fedward_server.coordinator.commands.run_view import RunView, view_of
+from fedward_server.coordinator.commands.runs_command import told_text
 from fedward_server.coordinator.commands.shown import print_json, print_line
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.run_setup import RunSetup, read_run_setup
@@ -41,6 +42,8 @@ def run_result(home: CoordinatorHome, name: str, out: Path, *, json_output: bool
     from fedward_server.reports.result_table import print_result
 
     print_result(Console(), result)
+    if view.history.receipts is not None:
+        print_line(f"The sites' receipts: {told_text(view.history)}")
     print_line(f"\nReport: {out / 'report.html'}".lstrip())
 
 
@@ -49,7 +52,10 @@ def setup_of(home: CoordinatorHome, view: RunView) -> RunSetup:
 
     A result is still to be had when the roster is long out of date.
     """
-    issued_at = _issued_at_seconds((view.folder / _ROSTER).read_bytes())
+    try:
+        issued_at = issued_at_seconds_of((view.folder / _ROSTER).read_bytes())
+    except (OSError, MalformedMessageError) as error:
+        raise MalformedMessageError("the run's roster is none", hint="restore it") from error
     return read_run_setup(view.folder, home.key_file, now_seconds=issued_at)
 
 
@@ -65,12 +71,3 @@ def _write(setup: RunSetup, view: RunView, out: Path) -> dict[str, object]:
     best = store.load_weights((history.final or {})["selected"])
     write_run_outputs(out, setup.job, result, best=best, last=store.load_last(history))
     return result
-
-
-def _issued_at_seconds(unverified: bytes) -> int:
-    """Give the time in a signed roster; its signature is checked by whoever reads the roster."""
-    try:
-        body = decode_canonically(decode_canonically(unverified)["body"])
-        return int(body["issued_at_seconds"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise MalformedMessageError("the run's roster is none", hint="restore it") from error

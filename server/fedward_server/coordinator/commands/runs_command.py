@@ -20,6 +20,7 @@ from fedward_server.coordinator.commands.shown import (
     print_table,
 )
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
+from fedward_server.coordinator.run_journal import RunHistory
 
 if TYPE_CHECKING:
     from fedward_server.coordinator.flower_control import OrderedRun
@@ -113,8 +114,16 @@ def status_of(view: RunView, ordered: "Mapping[str, OrderedRun] | None") -> dict
         else None,
         "stopped_early": history.stopped_early,
         "test_evaluated": history.final is not None,
+        "told": sorted(history.receipts or ()),
+        "untold": history.untold,
         "seconds": history.seconds,
     }
+
+
+def told_text(history: RunHistory) -> str:
+    """Say who was told a run's result, and why others were not."""
+    told = ", ".join(sorted(history.receipts or ())) or "nobody"
+    return told + "".join(f"; not {site}: {code}" for site, code in history.untold.items())
 
 
 def _unreadable(name: str, error: FedwardError) -> dict[str, Any]:
@@ -150,6 +159,8 @@ def _print_status(status: Mapping[str, Any], view: RunView) -> None:
         rows.append(("best", f"round {best['round']}: {best['metric']} {value:.4f}"))
     if status["last_participants"]:
         rows.append(("last round", ", ".join(status["last_participants"])))
+    if status["told"] or status["untold"]:
+        rows.append(("result told to", told_text(view.history)))
     print_pairs(rows)
     if status["accepted"]:
         print_table(

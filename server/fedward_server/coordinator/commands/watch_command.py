@@ -17,8 +17,10 @@ from fedward_server.coordinator.commands.run_view import (
     state_of,
     view_of,
 )
+from fedward_server.coordinator.commands.runs_command import told_text
 from fedward_server.coordinator.commands.shown import print_line
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
+from fedward_server.coordinator.run_journal import replay
 
 if TYPE_CHECKING:
     from fedward_server.coordinator.flower_control import OrderedRun
@@ -159,6 +161,8 @@ def _head_of(kind: str, entry: Entry, view: RunView) -> str:
         return f"round {entry['round']} of {rounds} is left out{_why_rejected(entry)}"
     if kind == "evaluation.final":
         return f"test patients evaluated by {', '.join(entry['final']['sites'])}"
+    if kind == "result.told":
+        return f"result told to {told_text(replay((entry,)))}"
     return _HEADS.get(kind, kind)
 
 
