@@ -1,4 +1,4 @@
-"""`fedward plan`, `launch`, `hold-out`, `runs`, `status`, `watch`, `stop`, `result`, `sites`."""
+"""`fedward plan`, `launch`, `runs`, `status`, `watch`, `stop`, `result`, `audit`, `sites`, ..."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +11,14 @@ from fedward_server.coordinator.coordinator_home import CoordinatorHome
 _MAX_SEED = 2**63 - 1
 
 runs_app = typer.Typer()
+audit_app = typer.Typer(
+    help="What journals and receipts prove.",
+    epilog="Example: fedward audit verify --home coordinator",
+    no_args_is_help=True,
+)
+# With one command of its own a group would else be that command.
+audit_app.callback()(lambda: None)
+runs_app.add_typer(audit_app, name="audit")
 
 RunArgument = Annotated[
     str,
@@ -174,6 +182,18 @@ def sites(home: HomeOption, json_: JsonOption = False) -> None:
     from fedward_server.coordinator.commands.sites_command import run_sites
 
     run_sites(_home(home), json_output=json_)
+
+
+@audit_app.command("verify", epilog="Example: fedward audit verify lung-first --home coordinator")
+def audit_verify(
+    home: HomeOption,
+    run: Annotated[str | None, typer.Argument(help="Only this run.", show_default=False)] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Check journals and the sites' receipts; exit status 1 if anything was changed."""
+    from fedward_server.coordinator.commands.audit_command import run_audit_verify
+
+    run_audit_verify(_home(home), run, json_output=json_)
 
 
 def _home(folder: Path) -> CoordinatorHome:

@@ -40,6 +40,7 @@ class RunView:
 
     Attributes:
         is_stopped: A person stopped it.
+        head: SHA-256 of the journal's last line; 64 zeros where there is none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class RunView:
     entries: tuple[Entry, ...]
     history: RunHistory
     is_stopped: bool
+    head: str = _START
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,9 @@ def view_of(home: CoordinatorHome, name: str) -> RunView:
             f"{home.runs} has no run {name!r}", hint="fedward runs lists those that are there"
         )
     manifest = decode_manifest((folder / _MANIFEST).read_bytes())
-    entries = entries_in(folder)
-    return RunView(
-        name, folder, manifest, manifest.job, entries, replay(entries), is_stopped(folder)
-    )
+    entries, head = lines_in(folder)
+    history = replay(entries)
+    return RunView(name, folder, manifest, manifest.job, entries, history, is_stopped(folder), head)
 
 
 def name_of_run(home: CoordinatorHome, called: str) -> str:
@@ -147,11 +148,20 @@ def entries_in(folder: Path) -> tuple[Entry, ...]:
     Raises:
         CorruptFileError: A line does not follow from the one before.
     """
+    return lines_in(folder)[0]
+
+
+def lines_in(folder: Path) -> tuple[tuple[Entry, ...], str]:
+    """Read the whole lines of a journal, and give the SHA-256 of the last as well.
+
+    Raises:
+        CorruptFileError: A line does not follow from the one before.
+    """
     path = folder / ENTRIES_FILE
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return ()
+        return (), _START
     entries, previous = [], _START
     whole = content[: content.rfind(b"\n") + 1]
     for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
@@ -163,7 +173,7 @@ def entries_in(folder: Path) -> tuple[Entry, ...]:
             )
         entries.append(entry)
         previous = hashlib.sha256(line).hexdigest()
-    return tuple(entries)
+    return tuple(entries), previous
 
 
 def _entry_of(line: bytes) -> Entry:
