@@ -169,8 +169,23 @@ def require_charged(machine: Machine, run: str) -> None:
         assert 7.9 < spent["epsilon_spent"] <= 8.0
         kinds = {line["kind"] for line in machine.site(site, "egress", run)["left"]}
         answers = {kind for kind in kinds if not kind.startswith("refusal ")}
-        assert answers == {"manifest.reply", "secure.ready", "secure.step-reply"}
-        assert machine.site(site, "result", run)["own"]
+        assert answers == {
+            "manifest.reply", "secure.ready", "secure.step-reply", "result.receipt",
+        }  # fmt: skip
+
+
+def require_told(machine: Machine, name: str, result: dict[str, Any]) -> None:
+    """Each hospital has the pooled figures that were published, and both sides can prove it."""
+    assert machine.coordinator("status", name)["told"] == list(SITES)
+    (proven,) = machine.coordinator("audit", "verify", name)
+    assert list(proven["receipts"]) == list(SITES)
+    for site in SITES:
+        found = machine.site(site, "result", result["run"])
+        assert found["own"]
+        assert found["pooled"]["test"] == result["metrics"]
+        assert found["pooled"]["thresholds"] == (result["thresholds"] or {})
+        assert found["pooled"]["selected_round"] == result["selected"]["round"]
+        assert machine.site(site, "audit", "verify")["results"] >= 1
 
 
 def simulated(machine: Machine, job: str) -> dict[str, Any]:
@@ -201,11 +216,13 @@ def test_hospitals_train_over_a_network_with_privacy_and_without_as_in_a_simulat
     assert (private["privacy"]["mechanism"], private["privacy"]["epsilon"]) == ("per-site", 8.0)
     assert private["privacy"]["noise_is_private"] is True
     require_charged(machine, private["run"])
+    require_told(machine, "private", private)
 
     plain = machine.train("plain.toml", "plain")
     for site in SITES:
         runs = machine.site(site, "ledger", "show")["runs"]
         assert [one["run"] for one in runs if one["epsilon_spent"] is None] == [plain["run"]]
+    require_told(machine, "plain", plain)
     for process in machine.started.values():
         assert process.end() == 0
         assert process.descendants() == []
