@@ -16,6 +16,7 @@ import uvicorn
 
 from fedward_common.errors import ConfigurationError
 from fedward_server.coordinator.listener_gates import AsgiApp
+from fedward_server.coordinator.small_heap import Tidied, keep_what_is_there
 
 _START_SECONDS = 30.0
 _GRACE_SECONDS = 5
@@ -72,8 +73,8 @@ class Listeners:
         certificate_key_file: Path,
     ) -> None:
         tls = _tls_1_3(certificate_file, certificate_key_file)
-        self._public = uvicorn.Server(_config(public_app, "off", tls))
-        self._loopback = uvicorn.Server(_config(loopback_app, "on", None))
+        self._public = uvicorn.Server(_config(Tidied(public_app), "off", tls))
+        self._loopback = uvicorn.Server(_config(Tidied(loopback_app), "on", None))
         self._sockets = (public, loopback)
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="listeners", daemon=True)
@@ -84,6 +85,7 @@ class Listeners:
         Raises:
             ConfigurationError: They did not come up.
         """
+        keep_what_is_there()
         self._thread.start()
         if not self._started.wait(_START_SECONDS) or not self.are_serving:
             self.stop()
