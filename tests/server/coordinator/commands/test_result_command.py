@@ -47,6 +47,7 @@ def test_the_table_is_shown_to_a_person(fedward: Fedward, tmp_path: Path) -> Non
     ended = fedward("result", FINISHED, "--out", str(tmp_path / "results"))
     assert ended.code == 0, ended.err
     assert "report.html" in ended.out
+    assert "receipts: alder, birch, cedar" in ended.out
     assert "tiny" in ended.out
 
 

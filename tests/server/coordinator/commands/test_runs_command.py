@@ -52,6 +52,10 @@ def test_status_says_how_far_a_run_is_and_who_takes_part(fedward: Fedward) -> No
     text = fedward("status", FINISHED).out
     assert "best" in text
     assert "10 to 19" in text
+    assert "alder, birch, cedar" in next(x for x in text.splitlines() if "result told to" in x)
+    assert "result told to" not in fedward("status", HALF).out
+    found = json.loads(fedward("status", FINISHED, "--json").out)
+    assert (found["told"], found["untold"]) == (["alder", "birch", "cedar"], {})
 
 
 def test_a_run_is_found_by_the_id_that_hospitals_know(

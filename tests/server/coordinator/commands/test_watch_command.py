@@ -58,6 +58,7 @@ def test_a_finished_run_is_told_from_its_first_entry_to_its_last(fedward: Fedwar
     assert lines[0] == "accepted by alder, birch, cedar"
     assert lines[1] == "round 1 of 4: alder, birch, cedar"
     assert "round 2 has auc" in ended.out
+    assert lines[-3] == "result told to alder, birch, cedar"
     assert lines[-2:] == ["finished", f"{FINISHED} is finished"]
 
 
