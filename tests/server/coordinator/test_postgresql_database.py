@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -168,3 +169,10 @@ def test_flowers_application_serves_nodes_and_runs_over_it(
     assert control.stop_open_runs() == 1
     connect_clients(monkeypatch, superlink_app(database, access))  # the tables are there already
     assert list(control.ordered_runs()) == ["c", "a"]
+
+
+def test_without_the_driver_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pg8000", None)
+    with pytest.raises(ConfigurationError, match="driver for PostgreSQL") as refused:
+        HeldDatabase(postgresql_of("postgresql://u@localhost/d"))
+    assert "fedward[postgresql]" in refused.value.hint
