@@ -10,7 +10,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any
 
 from fedward_common.consortium.roster import Roster
 from fedward_common.crypto.key_agreement import HybridPrivateKey
@@ -175,7 +175,7 @@ class _PlainDirectory:
     sha256: bytes
     peers: tuple[_PlainPeer, ...]
 
-    remembers_canonical_bytes: ClassVar[bool] = True  # the same from sharing on, and the most of it
+    remembers_canonical_bytes = True  # the same from sharing on, and the most of it
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 from fedward_common.errors import ConfigurationError
 from fedward_common.wire.canonical_cbor import encode_canonically
@@ -50,7 +49,7 @@ class RoundBinding:
     codec_sha256: str
     suite: str
 
-    remembers_canonical_bytes: ClassVar[bool] = True  # it stands in every state and every key
+    remembers_canonical_bytes = True  # it stands in every state and every key
 
     def __post_init__(self) -> None:
         for name in ("consortium", "run", "suite"):

@@ -14,7 +14,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-# A frozen dataclass that has this class variable is encoded once: it remembers its bytes.
+# A frozen dataclass with an attribute of this name and no type, so that it is no field of it, is
+# encoded once: it remembers its bytes.
 REMEMBERS_BYTES = "remembers_canonical_bytes"
 _REMEMBERED = "_canonical_bytes"
 

@@ -40,6 +40,13 @@ def test_each_field_stands_in_the_list_of_this_test() -> None:
     assert [name for name, _ in OTHER_VALUES] == [f.name for f in dataclasses.fields(RoundBinding)]
 
 
+def test_the_hash_is_that_of_the_fields_alone_and_never_changes() -> None:
+    """Every key of an attempt is derived from it, on both sides of a release."""
+    fields = {f.name: getattr(BINDING, f.name) for f in dataclasses.fields(RoundBinding)}
+    assert BINDING.to_plain() == fields
+    assert BINDING.sha256 == "daf7dce4ac61322f135ece3f79b9acc1673e6f7ff8a20f1630daa5032001d368"
+
+
 @pytest.mark.parametrize(("field", "value"), OTHER_VALUES)
 def test_another_value_of_any_field_gives_another_hash(field: str, value: object) -> None:
     other = dataclasses.replace(BINDING, **{field: value})  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -137,7 +137,7 @@ class Once:
     name: str
     inner: Inner
 
-    remembers_canonical_bytes: ClassVar[bool] = True
+    remembers_canonical_bytes = True
 
 
 @given(st.builds(Once, st.text(), inners), st.text())
