@@ -6,7 +6,9 @@ Here a part is let go as soon as it stands in its place.
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from flwr.app import Array
 from flwr.app.message.arraychunk import ArrayChunk
@@ -20,6 +22,20 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
 _flowers_own = inflate_object_from_contents
+_most_bytes: ContextVar[int | None] = ContextVar("most_bytes", default=None)
+
+
+@contextmanager
+def arrays_bounded(most_bytes: int | None) -> Iterator[None]:
+    """Make no array of more bytes for as long as the block lasts; None for no bound.
+
+    A part may stand in an array many times, so what came says little of what it would become.
+    """
+    before = _most_bytes.set(most_bytes)
+    try:
+        yield
+    finally:
+        _most_bytes.reset(before)
 
 
 def inflate_in_place(
@@ -38,7 +54,8 @@ def inflate_in_place(
         objects: What was made already, by its id.
 
     Raises:
-        ValueError: The parts of an array are not those that it names.
+        ValueError: The parts of an array are not those that it names, or `arrays_bounded` allows
+            fewer bytes.
     """
     objects = {} if objects is None else objects
     content = object_contents.get(object_id, b"")
@@ -62,10 +79,14 @@ def _assembled(content: bytes, object_contents: dict[str, bytes]) -> Array:
     order = [named[place] for place in about["arraychunk_ids"]]
     if set(order) != set(named):
         raise ValueError("an array is not made of the parts that it names")
+    size = sum(len(_body_of(object_contents[part])) for part in order)
+    most_bytes = _most_bytes.get()
+    if most_bytes is not None and size > most_bytes:
+        raise ValueError(f"an array of {size} bytes, where {most_bytes} are the most")
     needed_again = _parts_of_others(object_contents)
     last_places = {part: place for place, part in enumerate(order)}
     # `getvalue` hands out this very object, whose memory the system gives as it is written.
-    joined = io.BytesIO(bytes(sum(len(_body_of(object_contents[part])) for part in order)))
+    joined = io.BytesIO(bytes(size))
     with joined.getbuffer() as room:
         at = 0
         for place, part in enumerate(order):

@@ -6,6 +6,7 @@ else of Flower's run configuration is read, since nobody signs it.
 
 import time
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -21,12 +22,22 @@ from fedward_server.coordinator.run_setup import read_run_setup
 app = ServerApp()
 
 
+@runtime_checkable
+class BoundsArrays(Protocol):
+    """A Grid to nodes of others."""
+
+    def bound_arrays(self, num_parameters: int) -> None:
+        """Take no larger array than such a model needs."""
+
+
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run, or go on with, the run in `run-folder`."""
     folder = Path(str(context.run_config["run-folder"]))
     key_file = Path(str(context.run_config["key-file"]))
     setup = read_run_setup(folder, key_file, now_seconds=time.time())
+    if isinstance(grid, BoundsArrays):  # a simulated Grid's sites are this process's own
+        grid.bound_arrays(setup.manifest.num_parameters)
     journal = FileRunJournal(folder)
     clock = SystemClock()
     try:

@@ -20,8 +20,9 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.run import Run
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid, http_grid
+from flwr.superlink.grid import HttpGrid
 
+from fedward_common.array_assembly import arrays_bounded
 from fedward_common.clock import Clock, SystemClock
 from fedward_common.errors import FedwardError, StoppedError
 from fedward_common.event_lines import Tell
@@ -35,6 +36,7 @@ from fedward_common.flower_runtime import (
     runtime_client,
 )
 from fedward_common.poll_pace import PollPace
+from fedward_server.coordinator.broken_replies import bear_broken_replies, most_bytes_of_array
 from fedward_server.coordinator.exchange_times import ExchangeTimes
 from fedward_server.coordinator.flower_control import RUN_KEY
 from fedward_server.coordinator.given_messages import GivenMessages
@@ -118,6 +120,12 @@ class StoppableGrid(HttpGrid):
         self._given = given
         self._pace = PollPace(POLL_SECONDS, _MOST_POLL_SECONDS, clock.now_seconds)
         self._asked_in_vain: list[str] = []
+        self._most_bytes: int | None = None
+        bear_broken_replies()
+
+    def bound_arrays(self, num_parameters: int) -> None:
+        """Take no array from a site that is larger than any that a model of this size needs."""
+        self._most_bytes = most_bytes_of_array(num_parameters)
 
     def get_node_ids(self) -> Iterable[int]:
         """Give the nodes that are connected."""
@@ -140,7 +148,8 @@ class StoppableGrid(HttpGrid):
         if asked == self._asked_in_vain:
             self._clock.sleep(max(0.0, self._pace.wait_seconds() - POLL_SECONDS))
         began = self._clock.now_seconds()
-        replies = list(super().pull_messages(asked))
+        with arrays_bounded(self._most_bytes):
+            replies = list(super().pull_messages(asked))
         self._asked_in_vain = [] if replies else asked
         for _ in replies:
             self._pace.came()
@@ -188,7 +197,7 @@ class RunTasks:
     def serve(self) -> None:
         """Take one task after another."""
         look_sooner()
-        hold_less(http_grid)
+        hold_less()
         while not self._stop.is_set():
             try:
                 took_one = self.do_next()

@@ -1,5 +1,6 @@
 """What Flower's SuperLink tells of the messages that a node is given, answers and loses."""
 
+import hashlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
+from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 from flwr.proto.node_pb2 import Node as NodeProto
 from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_object import get_object_tree
@@ -46,13 +48,29 @@ class Node:
 
     def answer(self, message: Message) -> None:
         reply = Message(RecordDict(), reply_to=message)
-        reply.metadata.__dict__["_message_id"] = reply.object_id
+        self._push(reply, get_object_tree(reply))
+
+    def answer_by(self, message: Message, content: bytes) -> None:
+        """Give these bytes for an answer."""
+        name = hashlib.sha256(content).hexdigest()
+        session = self._push(Message(RecordDict(), reply_to=message), ObjectTree(object_id=name))
+        pushed = PushObjectRequest(
+            node=self._of,
+            run_id=message.metadata.run_id,
+            object_id=name,
+            object_content=content,
+            session_id=session,
+        )
+        assert self._client.PushObject(pushed).stored
+
+    def _push(self, reply: Message, tree: ObjectTree) -> str:
+        reply.metadata.__dict__["_message_id"] = tree.object_id
         request = PushMessagesRequest(
             node=self._of,
             messages_list=[message_to_proto(remove_content_from_message(reply))],
-            message_object_trees=[get_object_tree(reply)],
+            message_object_trees=[tree],
         )
-        self._client.PushMessages(request)
+        return str(self._client.PushMessages(request).session_id)
 
 
 @pytest.fixture
@@ -129,5 +147,19 @@ def test_the_answer_to_another_message_is_none_to_this_one(with_node: WithNode) 
         node.ask()
         assert grid.is_lost(first_id)
         assert not grid.is_lost(second_id)
+
+    with_node(steps)
+
+
+def test_an_answer_that_cannot_be_put_together_is_an_error_of_its_node(
+    with_node: WithNode,
+) -> None:
+    def steps(grid: StoppableGrid, node: Node) -> None:
+        message_id = pushed(grid, node)
+        message = node.ask()
+        assert message is not None
+        node.answer_by(message, b"Message  4\0junk")
+        (reply,) = grid.pull_messages([message_id])
+        assert reply.error.reason == "MALFORMED_MESSAGE"
 
     with_node(steps)
