@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from flwr.app import Array
 from flwr.app.message.arraychunk import ArrayChunk
@@ -22,20 +23,31 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
 _flowers_own = inflate_object_from_contents
-_most_bytes: ContextVar[int | None] = ContextVar("most_bytes", default=None)
+
+
+@dataclass
+class _Room:
+    """What may still be made."""
+
+    num_bytes: int
+    num_arrays: int
+
+
+_room: ContextVar[_Room | None] = ContextVar("room", default=None)
 
 
 @contextmanager
-def arrays_bounded(most_bytes: int | None) -> Iterator[None]:
-    """Make no array of more bytes for as long as the block lasts; None for no bound.
+def arrays_bounded(num_bytes: int | None, num_arrays: int = 8) -> Iterator[None]:
+    """Make no more than so many arrays, and bytes of them all, for as long as the block lasts.
 
-    A part may stand in an array many times, so what came says little of what it would become.
+    A part may stand in many arrays, and many times in one, so what came says little of what it
+    would become. Without a number of bytes there is no bound.
     """
-    before = _most_bytes.set(most_bytes)
+    before = _room.set(None if num_bytes is None else _Room(num_bytes, num_arrays))
     try:
         yield
     finally:
-        _most_bytes.reset(before)
+        _room.reset(before)
 
 
 def inflate_in_place(
@@ -55,7 +67,7 @@ def inflate_in_place(
 
     Raises:
         ValueError: The parts of an array are not those that it names, or `arrays_bounded` allows
-            fewer bytes.
+            no more.
     """
     objects = {} if objects is None else objects
     content = object_contents.get(object_id, b"")
@@ -80,9 +92,7 @@ def _assembled(content: bytes, object_contents: dict[str, bytes]) -> Array:
     if set(order) != set(named):
         raise ValueError("an array is not made of the parts that it names")
     size = sum(len(_body_of(object_contents[part])) for part in order)
-    most_bytes = _most_bytes.get()
-    if most_bytes is not None and size > most_bytes:
-        raise ValueError(f"an array of {size} bytes, where {most_bytes} are the most")
+    _take_room(size)
     needed_again = _parts_of_others(object_contents)
     last_places = {part: place for place, part in enumerate(order)}
     # `getvalue` hands out this very object, whose memory the system gives as it is written.
@@ -96,6 +106,16 @@ def _assembled(content: bytes, object_contents: dict[str, bytes]) -> Array:
             if last_places[part] == place and part not in needed_again:
                 del object_contents[part], body
     return _array(about, joined.getvalue())
+
+
+def _take_room(num_bytes: int) -> None:
+    room = _room.get()
+    if room is None:
+        return
+    room.num_arrays -= 1
+    room.num_bytes -= num_bytes
+    if room.num_arrays < 0 or room.num_bytes < 0:
+        raise ValueError("more arrays, or larger ones, than may come")
 
 
 def _array(about: Mapping[str, object], data: bytes) -> Array:

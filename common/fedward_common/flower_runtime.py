@@ -7,7 +7,6 @@ error 401 they interrupt the process they run in.
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from types import ModuleType
 
 import httpx
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
@@ -68,15 +67,10 @@ def push_in_turn(
         push_object_fn(object_id, content)
 
 
-def hold_less(*users: ModuleType) -> None:
-    """Let this process push as `push_in_turn` does, and put arrays together in their own memory.
-
-    Args:
-        users: Modules of Flower that imported from the one where this is changed.
-    """
+def hold_less() -> None:
+    """Let this process push as `push_in_turn` does, and put arrays together in their own memory."""
     vars(inflatable_utils)["push_object_contents_from_iterable"] = push_in_turn
-    for module in (inflatable_utils, *users):
-        vars(module)["inflate_object_from_contents"] = inflate_in_place
+    vars(inflatable_utils)["inflate_object_from_contents"] = inflate_in_place
 
 
 def runtime_client(port: int, token: str, component: str) -> RuntimeHttpClient:

@@ -3,7 +3,7 @@
 import inspect
 import threading
 from collections.abc import Iterator
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -73,11 +73,9 @@ def test_what_is_changed_is_what_flower_has(flowers_own: Any) -> None:
     )
 
 
-def test_a_module_that_took_the_function_by_name_is_changed_as_well(flowers_own: Any) -> None:
-    user = ModuleType("user")
-    hold_less(user)
+def test_arrays_are_put_together_in_their_own_memory(flowers_own: Any) -> None:
+    hold_less()
     assert flowers_own.inflate_object_from_contents is inflate_in_place
-    assert vars(user)["inflate_object_from_contents"] is inflate_in_place
 
 
 def test_a_part_is_made_when_the_one_before_it_was_pushed(flowers_own: Any) -> None:

@@ -27,7 +27,7 @@ class BoundsArrays(Protocol):
     """A Grid to nodes of others."""
 
     def bound_arrays(self, num_parameters: int) -> None:
-        """Take no larger array than such a model needs."""
+        """Take no larger arrays than such a model needs."""
 
 
 @app.main()

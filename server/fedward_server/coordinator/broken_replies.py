@@ -15,13 +15,15 @@ from flwr.superlink.grid import http_grid
 from fedward_common.array_assembly import inflate_in_place
 from fedward_common.errors import MalformedMessageError
 
-# Of sums, envelopes and what sealing adds, beside 8 bytes a parameter.
+# Two vectors of 8 bytes a parameter are the most that a strategy or mechanism sends.
+_BYTES_OF_PARAMETER = 16
+# Of sums, and what sealing adds.
 _MORE_BYTES = 64 << 20
 
 
-def most_bytes_of_array(num_parameters: int) -> int:
-    """Give what the largest array of a site may come to, in bytes."""
-    return 8 * num_parameters + _MORE_BYTES
+def most_bytes_of_arrays(num_parameters: int) -> int:
+    """Give what the arrays of a site's answer may come to, in bytes."""
+    return _BYTES_OF_PARAMETER * num_parameters + _MORE_BYTES
 
 
 def message_or_error(

@@ -36,7 +36,7 @@ from fedward_common.flower_runtime import (
     runtime_client,
 )
 from fedward_common.poll_pace import PollPace
-from fedward_server.coordinator.broken_replies import bear_broken_replies, most_bytes_of_array
+from fedward_server.coordinator.broken_replies import bear_broken_replies, most_bytes_of_arrays
 from fedward_server.coordinator.exchange_times import ExchangeTimes
 from fedward_server.coordinator.flower_control import RUN_KEY
 from fedward_server.coordinator.given_messages import GivenMessages
@@ -124,8 +124,8 @@ class StoppableGrid(HttpGrid):
         bear_broken_replies()
 
     def bound_arrays(self, num_parameters: int) -> None:
-        """Take no array from a site that is larger than any that a model of this size needs."""
-        self._most_bytes = most_bytes_of_array(num_parameters)
+        """Take from a site no more than what a model of this size needs."""
+        self._most_bytes = most_bytes_of_arrays(num_parameters)
 
     def get_node_ids(self) -> Iterable[int]:
         """Give the nodes that are connected."""
@@ -148,7 +148,7 @@ class StoppableGrid(HttpGrid):
         if asked == self._asked_in_vain:
             self._clock.sleep(max(0.0, self._pace.wait_seconds() - POLL_SECONDS))
         began = self._clock.now_seconds()
-        with arrays_bounded(self._most_bytes):
+        with arrays_bounded(self._most_bytes):  # one answer is asked for at a time
             replies = list(super().pull_messages(asked))
         self._asked_in_vain = [] if replies else asked
         for _ in replies:

@@ -19,7 +19,7 @@ from fedward_common.flower_runtime import hold_less
 from fedward_server.coordinator.broken_replies import (
     bear_broken_replies,
     message_or_error,
-    most_bytes_of_array,
+    most_bytes_of_arrays,
 )
 
 PART_BYTES = 8
@@ -42,13 +42,14 @@ def parts_of(message: Message) -> dict[str, bytes]:
     return {name: part.deflate() for name, part in get_all_nested_objects(message).items()}
 
 
-def a_message(data: bytes = bytes(range(20))) -> Message:
-    arrays = ArrayRecord({"update": Array("uint8", (len(data),), "raw", data)})
+def a_message(arrays: dict[str, Array] | None = None) -> Message:
+    data = bytes(range(20))
+    record = ArrayRecord(arrays or {"update": Array("uint8", (len(data),), "raw", data)})
     metadata = Metadata(
         run_id=1, message_id="", src_node_id=1, dst_node_id=1, reply_to_message_id="a",
         group_id="1", created_at=1.0, ttl=1.0, message_type="train.round",
     )  # fmt: skip
-    return make_message(metadata=metadata, content=RecordDict({"arrays": arrays}))
+    return make_message(metadata=metadata, content=RecordDict({"arrays": record}))
 
 
 def is_an_error(came: Any) -> bool:
@@ -112,6 +113,20 @@ def test_an_array_that_names_a_part_again_and_again_is_not_made() -> None:
     assert not is_an_error(message_or_error(message.object_id, dict(parts)))
 
 
-def test_the_bound_leaves_room_for_numbers_of_the_ring_and_for_sums() -> None:
-    assert most_bytes_of_array(0) == 64 << 20
-    assert most_bytes_of_array(10**6) == 8 * 10**6 + (64 << 20)
+def test_many_arrays_of_the_same_parts_are_not_made() -> None:
+    data = bytes(range(20))
+    arrays = {str(n): Array("uint8", (len(data), n), "raw", data) for n in range(9)}
+    message = a_message(arrays)
+    assert len(parts_of(message)) < 20  # the parts are sent once
+    with arrays_bounded(1 << 20):
+        assert is_an_error(message_or_error(message.object_id, parts_of(message)))
+    message = a_message({name: arrays[name] for name in ("0", "1", "2")})
+    with arrays_bounded(2 * len(data)):
+        assert is_an_error(message_or_error(message.object_id, parts_of(message)))
+    with arrays_bounded(3 * len(data)):
+        assert not is_an_error(message_or_error(message.object_id, parts_of(message)))
+
+
+def test_the_bound_leaves_room_for_two_vectors_of_the_ring_and_for_sums() -> None:
+    assert most_bytes_of_arrays(0) == 64 << 20
+    assert most_bytes_of_arrays(10**6) == 16 * 10**6 + (64 << 20)
