@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from fedward_client.daemon.supervisor import NODE_NOT_KNOWN
 from fedward_common.clock import Clock
-from fedward_common.errors import FedwardError
 from fedward_common.event_lines import Tell
 
 SKEW = "CLOCK_SKEW"
@@ -109,7 +108,7 @@ class ClockCheck:
             sent = self._utc_seconds()
             told = self._told_seconds()
             self._take(ClockReading(sent, self._utc_seconds(), told))
-        except (FedwardError, OSError):
+        except Exception:  # noqa: S110 - the thread that asks also renews the certificate
             pass  # whoever looks after the membership says that nobody answers
         finally:
             self._next_look = now + (OFF_CHECK_SECONDS if self.state.code else CHECK_SECONDS)

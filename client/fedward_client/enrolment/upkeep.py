@@ -108,7 +108,7 @@ class Upkeep:
         self._next_roster = self._next_renewal = self._next_news = clock.now_seconds()
         self._looked_at = 0
         self._told_late_days: int | None = None
-        self._told_duplicate_at = 0
+        self._told_duplicate_at = -float(TELL_AGAIN_SECONDS)
 
     def tick(self) -> None:
         """Do what is due; nothing that goes wrong leaves this."""
@@ -161,14 +161,15 @@ class Upkeep:
             at = duplicate_at(self._home, self._send, self._draw)
         except FedwardError:  # an earlier release; or nobody answers, which the roster's code says
             return
-        if at <= before.duplicate_at_seconds:
+        now_seconds = self._utc_seconds()
+        # A time to come would hide what comes before it.
+        if not before.duplicate_at_seconds < at < now_seconds + _DAY_SECONDS:
             return
         fields = asdict(before) | {"duplicate_at_seconds": float(at)}
         self._write(fields)
-        if at > self._told_duplicate_at + TELL_AGAIN_SECONDS:
-            self._told_duplicate_at = at
+        if now_seconds >= self._told_duplicate_at + TELL_AGAIN_SECONDS:
+            self._told_duplicate_at = now_seconds
             self._tell("node.duplicate", code=DUPLICATE, at_seconds=at)
-            now_seconds = self._utc_seconds()
             note_membership(
                 self._home, "node.duplicate", now_seconds=now_seconds, at_seconds=at, code=DUPLICATE
             )
