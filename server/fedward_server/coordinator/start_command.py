@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fedward_server.coordinator.superlink import LoopbackAccess
 
 _LOOK_SECONDS = 2.0
+_DATABASE = "database.unusable"
 _END_SECONDS = 30.0
 _LOG_BYTES = 10 << 20
 
@@ -97,7 +98,7 @@ def _serve(
             with _health(home, access, listeners, tasks, duplicates) as health_port:
                 tell("ready", port=public_port, health_port=health_port)
                 looks["roster.unusable"] = registry.refresh
-                looks["database.unusable"] = look_at_database
+                looks[_DATABASE] = look_at_database
                 _watch(looks, listeners, tell, stop)
         finally:
             stop.set()
@@ -150,6 +151,11 @@ def _watch(
             code = _code_of(look)
             if code and code != told.get(event):
                 tell(event, code=code)
+            if (event, code) == (_DATABASE, LockedError.code):
+                raise ConfigurationError(
+                    "another coordinator took the database while its server was away",
+                    hint="give each coordinator a database of its own, and start again",
+                )
             told[event] = code
 
 

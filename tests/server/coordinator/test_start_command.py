@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 
-from fedward_common.errors import QuorumError, StoppedError
+from fedward_common.errors import (
+    ConfigurationError,
+    FedwardError,
+    LockedError,
+    QuorumError,
+    StoppedError,
+)
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.given_messages import GivenMessages
 from fedward_server.coordinator.run_queue import in_order, take_place
-from fedward_server.coordinator.start_command import _tasks
+from fedward_server.coordinator.start_command import _DATABASE, _tasks, _watch
 from fedward_server.coordinator.superlink import LoopbackAccess
 
 
@@ -47,3 +53,40 @@ def test_a_run_that_failed_comes_behind_those_that_wait_at_the_next_start(
     with pytest.raises(type(ends_with)):
         tasks._server_app(grid, context)
     assert [folder.name for folder in in_order(home.runs.iterdir())] == order
+
+
+class StopsAfter(threading.Event):
+    """Stops whoever waits for it after so many waits, which take no time."""
+
+    def __init__(self, waits: int) -> None:
+        super().__init__()
+        self._waits = waits
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._waits -= 1
+        return self._waits < 0
+
+
+def watched(event: str, error: FedwardError) -> list[tuple[str, dict[str, Any]]]:
+    def look() -> None:
+        raise error
+
+    def tell(event: str, **told: Any) -> None:
+        lines.append((event, told))
+
+    lines: list[tuple[str, dict[str, Any]]] = []
+    serving: Any = SimpleNamespace(are_serving=True)
+    _watch({event: look}, serving, tell, StopsAfter(3))
+    return lines
+
+
+def test_what_cannot_be_looked_at_is_told_once() -> None:
+    away = FedwardError("it does not answer", code="DATABASE_UNREACHABLE")
+    assert watched(_DATABASE, away) == [(_DATABASE, {"code": "DATABASE_UNREACHABLE"})]
+    busy = LockedError("the office is at work")
+    assert watched("office.unusable", busy) == [("office.unusable", {"code": "LOCKED"})]
+
+
+def test_a_coordinator_whose_database_another_one_took_ends() -> None:
+    with pytest.raises(ConfigurationError, match="another coordinator took the database"):
+        watched(_DATABASE, LockedError("another coordinator uses it"))
