@@ -71,6 +71,14 @@ _COORDINATORS_QUESTION: dict[str, tuple[str, str]] = {
         "other weights were tested on your test patients in this run before",
         _ASK_COORDINATOR,
     ),
+    "RUN_ENDED": (
+        "it told what came of this run before, and wants to train on in it",
+        _ASK_COORDINATOR,
+    ),
+    "RESULT_DIFFERS": (
+        "it told another result of this run before",
+        "ask it why; fedward-site audit verify checks what it signed",
+    ),
     "PROTOCOL_VERSION": (
         "your release and the coordinator's do not fit",
         "bring both to one release",
@@ -91,6 +99,10 @@ _COORDINATORS_QUESTION: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 _OWN_MACHINE: dict[str, tuple[str, str]] = {
+    "NODE_DUPLICATE": (
+        "another machine showed this site's key",
+        "end the copy; if nobody here made one, call the consortium's office",
+    ),
     "LEDGER_DAMAGED": (
         "the privacy ledger is missing, edited, cut short or rolled back; nothing trains",
         "docs/PRIVACY.md says how two persons go on",

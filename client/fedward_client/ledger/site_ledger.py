@@ -324,7 +324,8 @@ class Ledger:
         """
         if blinded_head not in {blinded(one, key) for one in self._file.hashes}:
             raise ledger_damaged(
-                "a peer keeps a head that this ledger never had or has no more: it was rolled back"
+                "a receipt or a peer has a head that this ledger never had or has no more: "
+                "it was rolled back"
             )
 
     # -- inside ------------------------------------------------------------------------------------

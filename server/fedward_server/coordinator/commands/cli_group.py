@@ -187,13 +187,17 @@ def sites(home: HomeOption, json_: JsonOption = False) -> None:
 @audit_app.command("verify", epilog="Example: fedward audit verify lung-first --home coordinator")
 def audit_verify(
     home: HomeOption,
-    run: Annotated[str | None, typer.Argument(help="Only this run.", show_default=False)] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(help="Only this run: its name, or its id at hospitals.", show_default=False),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Check journals and the sites' receipts; exit status 1 if anything was changed."""
     from fedward_server.coordinator.commands.audit_command import run_audit_verify
 
-    run_audit_verify(_home(home), run, json_output=json_)
+    called = None if run is None else _called(home, run)
+    run_audit_verify(_home(home), called, json_output=json_)
 
 
 def _home(folder: Path) -> CoordinatorHome:
