@@ -197,7 +197,8 @@ class FaultyFederation(RealFederation):
         if not path.exists():
             return []
         entries = [json.loads(line) for line in path.read_text().splitlines()]
-        return [entry for entry in entries if entry.get("run") == self.home_of_run(site, run).name]
+        of_run = [e for e in entries if e.get("run") == self.home_of_run(site, run).name]
+        return [entry for entry in of_run if "told" not in entry]
 
     def home_of_run(self, site: str, run: str) -> Path:
         """Give what a site keeps of a run that it accepted."""

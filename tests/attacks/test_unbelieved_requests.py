@@ -73,7 +73,7 @@ UNBELIEVED: dict[str, tuple[Callable[[Asking], Answered], str]] = {
     "for another site": (trained(recipient=NEEDLE), "UNVERIFIED_MESSAGE"),
     "of another consortium": (trained(subject={"consortium": NEEDLE}), "UNVERIFIED_MESSAGE"),
     "with other weights than were signed": (other_weights_than_signed, "UNVERIFIED_MESSAGE"),
-    "of another protocol": (of_another_protocol, "PROTOCOL_VERSION"),
+    "of another protocol that nobody signed": (of_another_protocol, "UNVERIFIED_MESSAGE"),
     "that is no envelope": (no_envelope, "MALFORMED_MESSAGE"),
 }
 

@@ -97,7 +97,13 @@ def test_a_run_that_loses_messages_and_answers_ends_as_the_undisturbed_run(
     trained = trained_rounds(monkeypatch)
     restart_sites()
     federation.run(tmp_path / "undisturbed")
-    types = {"query.manifest", "train.round", "evaluate.validation", "evaluate.final"}
+    types = {
+        "query.manifest",
+        "train.round",
+        "evaluate.validation",
+        "evaluate.final",
+        "query.result",
+    }
     if MASKED in KINDS[kind]:
         types |= {f"query.{step}" for step in ("share", "mask", "confirm", "unmask")}
     for number, (name, loses) in enumerate(LOSSES.items()):

@@ -72,8 +72,8 @@ def test_a_run_killed_at_every_message_ends_as_the_undisturbed_run(
     federation = tiny.with_job(*SHORT)
     killing = KillingEverywhere(federation, before=before)
     killing.run(tmp_path / "killed")
-    num_sums = 4  # two rounds, validation, test
-    assert len(killing.killed_at) == len(SITES) * (1 + num_sums * STEPS_OF_A_SUM)
+    num_sums = 4  # two rounds, validation, test; beside them the manifest and the result
+    assert len(killing.killed_at) == len(SITES) * (2 + num_sums * STEPS_OF_A_SUM)
     assert essence(tmp_path / "killed") == essence(undisturbed)
     assert not codes_of(tmp_path / "killed")
 
@@ -195,9 +195,9 @@ def test_test_sums_that_are_lost_after_the_shares_were_shown_are_had_when_the_ru
     federation = tiny.with_job(*SHORT)
     folder = tmp_path / "killed"
     federation.set_up(folder)
-    last = len(entries_of(undisturbed))
+    final = kinds_of(undisturbed).index("evaluation.final") + 1
     with pytest.raises(Killed):
-        federation.run(folder, journal=KillingJournal(folder, last - 1, before=True))
+        federation.run(folder, journal=KillingJournal(folder, final, before=True))
     shutil.rmtree(folder / "secure-test")
     with pytest.raises(QuorumError, match="SECAGG_CLOSED") as caught:
         federation.run(folder)

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedward_server.simulation.in_process_grid import InTurnGrid
-from fedward_server.simulation.message_frame import _METADATA_FIELDS
+from fedward_server.simulation.message_frame import _DELIVERED_AT, _METADATA_FIELDS
 
 
 @pytest.fixture(autouse=True)
@@ -55,12 +55,11 @@ def test_a_reply_names_the_request_and_its_run_type_and_group() -> None:
 
 
 def test_metadata_is_made_of_the_fields_that_a_frame_carries() -> None:
-    parameters = list(inspect.signature(Metadata).parameters)
-    assert sorted(parameters) == sorted(_METADATA_FIELDS)
+    names = [attribute.removeprefix("_") for attribute in _METADATA_FIELDS]
+    assert sorted(inspect.signature(Metadata).parameters) == sorted(names)
     metadata = _request().metadata
-    fields = {name: getattr(metadata, name) for name in _METADATA_FIELDS}
-    again = Metadata(**fields)
-    assert {name: getattr(again, name) for name in _METADATA_FIELDS} == fields
+    fields = {name: vars(metadata)[f"_{name}"] for name in names}
+    assert vars(Metadata(**fields)) | {_DELIVERED_AT: ""} == vars(metadata)
 
 
 def test_a_message_can_be_rebuilt_from_metadata_with_content_or_error() -> None:
