@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from fedward_client.daemon.refusal_tally import Line, Origin, Tally, note_one_more
+from fedward_client.daemon.refusal_tally import Line, Share, Tally, note_one_more
 from fedward_client.daemon.site_log import kind_and_place, site_log_of
 from fedward_common.atomic_files import full_disk_named, write_all
 from fedward_common.errors import (
@@ -61,10 +61,12 @@ def audit_refusal(
         message: What was asked; None where that could not be read.
         error: Why it was refused.
     """
-    if site.is_simulated and not _concerns_secrecy(message, error):
+    concerns_secrecy = _concerns_secrecy(message, error)
+    if site.is_simulated and not concerns_secrecy:
         return
     line = _asked(site, header, message) | {"code": refusal_code(error)}
-    _count(site.home, "coordinator", line, now_seconds=site.utc_seconds())
+    share: Share = "secrecy" if concerns_secrecy else "coordinator"
+    _count(site.home, share, line, now_seconds=site.utc_seconds())
 
 
 def audit_unbelieved(
@@ -124,21 +126,22 @@ def verified_audit(home: "SiteHome") -> tuple[int, str]:
     """
     if not (home.folder / AUDIT_FILE).exists():
         return 0, ""
-    with held_lock(home.folder / _LOCK), ChainedLines(home.folder / AUDIT_FILE) as lines:
+    with open_audit(home) as lines:
         return sum(1 for _ in lines.entries()), lines.head
 
 
 def audit_lines(home: "SiteHome") -> tuple[list[Line], list[Line]]:
     """Read the whole record: its lines, oldest first, and those that counts are to become.
 
+    Among the latter is what was left out for want of lines and is not written yet.
+
     Raises:
         CorruptFileError: A line was changed, or one in the middle is gone.
     """
     if not (home.folder / AUDIT_FILE).exists():
         return [], []
-    with held_lock(home.folder / _LOCK), ChainedLines(home.folder / AUDIT_FILE) as lines:
-        counted = [one.again() for one in _read_tally(home).counted if one.times]
-        return list(lines.entries()), counted
+    with open_audit(home) as lines:
+        return list(lines.entries()), list(_read_tally(home).unwritten())
 
 
 def refusal_code(error: Exception) -> str:
@@ -190,14 +193,14 @@ def _place_of(message: messages.Message | None) -> tuple[str, str]:
     return "", "accept" if isinstance(message, messages.ManifestQuery) else ""
 
 
-def _count(home: "SiteHome", origin: Origin, line: Line, *, now_seconds: float) -> bool:
+def _count(home: "SiteHome", share: Share, line: Line, *, now_seconds: float) -> bool:
     """Take one more refusal into the record; say whether it is a line of its own there.
 
     What cannot be written keeps nobody from refusing: it is for the hospital to look into.
     """
     try:
         with held_lock(home.folder / _LOCK):
-            noted = note_one_more(_read_tally(home), origin, line, now_seconds=now_seconds)
+            noted = note_one_more(_read_tally(home), share, line, now_seconds=now_seconds)
             if noted.lines:
                 _append(home, noted.lines, now_seconds=now_seconds)
             _write_tally(home, noted.tally)

@@ -1,22 +1,28 @@
 """How refusals are written down so that nobody can fill a hospital's disk with them.
 
 A refusal that is new is a line at once. The same one again is counted, and the count becomes a line
-of its own when an hour has passed since the last. Of each origin only so many new lines are written
-an hour; of what comes beyond, the number. So a record grows by a known amount whoever asks, and
-each refusal stands in it, in a count of it, or in a count that is not written yet.
+of its own when an hour has passed since the last. An hour has so many new lines of each share; of
+what comes beyond, the number by code. What concerns secrecy has a share that nothing else uses up.
+So a record grows by a known amount whoever asks, and each refusal stands in it, in a count of it,
+or in a count that is not written yet.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Origin = Literal["coordinator", "stranger", "account"]
-"""Who was refused: a coordinator that signed, whoever could not be believed, or an account here."""
+Share = Literal["coordinator", "secrecy", "stranger", "account"]
+"""Whose lines a refusal takes: those of a coordinator that signed, of one where the secrecy of a
+contribution was concerned, of whoever could not be believed, or of an account here."""
 
 Line = dict[str, str | int | float]
 
-LINES_AN_HOUR: Mapping[Origin, int] = {"coordinator": 60, "stranger": 10, "account": 10}
+LINES_AN_HOUR: Mapping[Share, int] = {
+    "coordinator": 60, "secrecy": 60, "stranger": 10, "account": 10,
+}  # fmt: skip
 MAX_COUNTED = 64
+# More than there are codes of secrecy; what comes beyond is counted together, under no code.
+MAX_CODES_OF_A_SHARE = 64
 
 _HOUR_SECONDS = 3600
 
@@ -43,20 +49,48 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Refusals of one share and code that are neither written nor counted by what they were.
+
+    Attributes:
+        code: Of each; empty for those of whatever code the share had no more room for.
+        times: How many.
+        last_seconds: When one came last; 1970, UTC.
+    """
+
+    share: Share
+    code: str
+    times: int = 0
+    last_seconds: float = 0.0
+
+    def line(self) -> Line:
+        """Give the line of them."""
+        who = "coordinator" if self.share == "secrecy" else self.share
+        code: Line = {"code": self.code} if self.code else {}
+        when = round(self.last_seconds, 3)
+        return {"left_out": self.times, "from": who, **code, "last_utc_seconds": when}
+
+
+@dataclass(frozen=True)
 class Tally:
     """What is remembered of refusals between two of them.
 
     Attributes:
         counted: Those that are known, the one that came last at the end.
         hour: The one that the next two are of, in hours since 1970.
-        num_lines: Written of each origin.
-        num_left_out: Neither written nor counted by what they were, of each origin.
+        num_lines: Written of each share.
+        left_out: What had no line and no count of its own, each share and code once.
     """
 
     counted: tuple[Counted, ...] = ()
     hour: int = 0
-    num_lines: Mapping[Origin, int] = field(default_factory=dict)
-    num_left_out: Mapping[Origin, int] = field(default_factory=dict)
+    num_lines: Mapping[Share, int] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
+
+    def unwritten(self) -> tuple[Line, ...]:
+        """Give the lines that its counts are to become."""
+        counts = (one.again() for one in self.counted if one.times)
+        return (*(one.line() for one in self.left_out), *counts)
 
 
 @dataclass(frozen=True)
@@ -73,12 +107,12 @@ class Noted:
     is_new: bool
 
 
-def note_one_more(tally: Tally, origin: Origin, line: Line, *, now_seconds: float) -> Noted:
+def note_one_more(tally: Tally, share: Share, line: Line, *, now_seconds: float) -> Noted:
     """Take one more refusal in.
 
     Args:
         tally: So far.
-        origin: Whose limit counts.
+        share: Whose limit counts.
         line: What its line says; neither times nor moments stand in it.
         now_seconds: Seconds since 1970.
     """
@@ -89,17 +123,27 @@ def note_one_more(tally: Tally, origin: Origin, line: Line, *, now_seconds: floa
         again = replace(known, times=known.times + 1, last_seconds=now_seconds)
         counted, due = _written_if_due(again, now_seconds)
         return Noted(replace(tally, counted=(*others, counted)), (*lines, *due), is_new=False)
-    num_lines = tally.num_lines.get(origin, 0)
-    if num_lines >= LINES_AN_HOUR[origin]:
-        left_out = {origin: tally.num_left_out.get(origin, 0) + 1}
-        return Noted(
-            replace(tally, num_left_out={**tally.num_left_out, **left_out}), lines, is_new=False
-        )
-    tally = replace(tally, num_lines={**tally.num_lines, origin: num_lines + 1})
+    num_lines = tally.num_lines.get(share, 0)
+    if num_lines >= LINES_AN_HOUR[share]:
+        left_out = _with_one_more(tally.left_out, share, str(line.get("code", "")), now_seconds)
+        return Noted(replace(tally, left_out=left_out), lines, is_new=False)
+    tally = replace(tally, num_lines={**tally.num_lines, share: num_lines + 1})
     forgotten = others[: max(0, len(others) + 1 - MAX_COUNTED)]
     lines += tuple(one.again() for one in forgotten if one.times)
     kept = (*others[len(forgotten) :], Counted(line, now_seconds))
     return Noted(replace(tally, counted=kept), (*lines, line), is_new=True)
+
+
+def _with_one_more(
+    left_out: tuple[LeftOut, ...], share: Share, code: str, now_seconds: float
+) -> tuple[LeftOut, ...]:
+    of_share = {one.code: one for one in left_out if one.share == share}
+    if code not in of_share and len(of_share) >= MAX_CODES_OF_A_SHARE:
+        code = ""
+    known = of_share.get(code)
+    times = known.times if known else 0
+    others = tuple(one for one in left_out if one is not known)
+    return (*others, LeftOut(share, code, times + 1, now_seconds))
 
 
 def _with_counts_written(tally: Tally, now_seconds: float) -> tuple[Tally, tuple[Line, ...]]:
@@ -107,8 +151,7 @@ def _with_counts_written(tally: Tally, now_seconds: float) -> tuple[Tally, tuple
     lines: tuple[Line, ...] = ()
     hour = int(now_seconds // _HOUR_SECONDS)
     if hour != tally.hour:
-        beyond = tally.num_left_out.items()
-        lines += tuple({"left_out": number, "from": origin} for origin, number in beyond)
+        lines += tuple(one.line() for one in tally.left_out)
         tally = Tally(tally.counted, hour)
     counted = []
     for one in tally.counted:

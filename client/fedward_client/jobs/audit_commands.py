@@ -20,6 +20,7 @@ _ASKED = {
     "train.round": "train",
     "evaluate.weights": "evaluate",
     "secure.step": "masked sum",
+    "run.result": "the result",
 }
 
 
@@ -86,10 +87,13 @@ def _what(entry: dict[str, Any]) -> str:
         return f"{entry['decision']} by {entry.get('by', '')}"
     if "membership" in entry:
         return f"membership: {entry['membership']}"
+    if "told" in entry:
+        return f"told the {entry['told']}"
     if "order" in entry:
         return f"an order of {entry.get('by', '')}"
     if "left_out" in entry:
-        return f"more refusals of a {entry.get('from', '')}, not listed"
+        who = entry.get("from", "")
+        return f"more refusals of {'an' if who == 'account' else 'a'} {who}, not listed"
     if "unbelieved" in entry:
         return f"{entry['unbelieved'] or 'a message'}, not believed"
     return _asked(entry) + (f": {entry['note']}" if "note" in entry else "")

@@ -168,7 +168,9 @@ def test_refusals_of_several_threads_are_all_counted(home: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"null", b'{"counted":7}', b'{"hour":"x"}', b"[" * 5000, b'{"more":1}',
-     b'{"num_lines":{"stranger":"x"}}', b'{"counted":[{"line":{},"line_seconds":NaN}]}'],
+     b'{"num_lines":{"stranger":"x"}}', b'{"left_out":[{"share":"x","code":"C"}]}',
+     b'{"counted":[],"hour":472236,"num_lines":{"coordinator":60},"num_left_out":{}}',
+     b'{"counted":[{"line":{},"line_seconds":NaN}]}'],
 )  # fmt: skip
 def test_a_damaged_count_begins_anew(home: Path, content: bytes) -> None:
     (home / TALLY_FILE).write_bytes(content)
@@ -201,13 +203,45 @@ def test_a_stranger_adds_so_many_lines_an_hour_and_the_rest_is_a_number(home: Pa
         error = UnverifiedMessageError("text", code=f"CODE_{number}")
         audit_unbelieved(site.home, "train.round", error, now_seconds=NOON + number)
     most = LINES_AN_HOUR["stranger"]
-    assert [line["code"] for line in lines_of(home)] == [f"CODE_{n}" for n in range(most)]
+    codes = [f"CODE_{number}" for number in range(50)]
+    assert [line["code"] for line in lines_of(home)] == codes[:most]
     assert len((home / "site.log").read_text().splitlines()) == most
     audit_unbelieved(site.home, "query.mask", ValueError("text"), now_seconds=NOON + 3600)
-    left_out, last = lines_of(home)[most:]
-    assert (left_out["left_out"], left_out["from"]) == (50 - most, "stranger")
+    *left_out, last = lines_of(home)[most:]
+    assert [(line["left_out"], line["from"], line["code"]) for line in left_out] == [
+        (1, "stranger", code) for code in codes[most:]
+    ]
     assert (last["unbelieved"], last["code"]) == ("query.mask", "INTERNAL_ERROR")
-    assert verified_audit(site.home)[0] == most + 2
+    assert verified_audit(site.home)[0] == 50 + 1
+
+
+def test_a_coordinator_hides_no_attack_behind_other_refusals(home: Path) -> None:
+    site = real(home)
+    for number in range(200):
+        audit_refusal(site, header_of(number), messages.TrainRound(False), TrainingError("text"))
+    bad = AggregationRefusedError("text", code="SECAGG_BAD_SIGNATURE")
+    audit_refusal(site, header_of(), STEP, bad)
+    audit_refusal(site, header_of(), STEP, UnverifiedMessageError("text"))
+    audit_refusal(site, header_of(), None, TrainingError("text", code="ANSWERS_NOT_SEALED"))
+    audit_refusal(site, header_of(), None, TrainingError("text", code="NEVER_LISTED"))
+    codes = [line["code"] for line in lines_of(home)]
+    assert codes == ["TRAINING_FAILED"] * LINES_AN_HOUR["coordinator"] + [
+        "SECAGG_BAD_SIGNATURE", "UNVERIFIED_MESSAGE", "ANSWERS_NOT_SEALED",
+    ]  # fmt: skip
+    written, not_written = audit_lines(site.home)
+    assert len(written) == len(codes)
+    left_out = {"from": "coordinator", "last_utc_seconds": NOON}
+    assert not_written == [
+        {"left_out": 140, "code": "TRAINING_FAILED"} | left_out,
+        {"left_out": 1, "code": "NEVER_LISTED"} | left_out,
+    ]
+    later = dataclasses.replace(site, utc_seconds=lambda: NOON + 3600)
+    audit_refusal(later, header_of(5000), None, TrainingError("text"))
+    added = lines_of(home)[len(codes) :]
+    assert [(one.get("left_out"), one["code"]) for one in added] == [
+        (140, "TRAINING_FAILED"), (1, "NEVER_LISTED"), (None, "TRAINING_FAILED"),
+    ]  # fmt: skip
+    assert audit_lines(site.home)[1] == []
 
 
 def test_lines_of_several_threads_stay_one_chain(home: Path) -> None:

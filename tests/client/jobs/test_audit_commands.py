@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from tests.client.conftest import Ended, Site
 from tests.client.jobs.asking_coordinator import Asking, asking
+from tests.told_results import a_result
 
-from fedward_client.daemon.audit import audit_order, audit_unbelieved
+from fedward_client.daemon.audit import audit_order, audit_unbelieved, open_audit
 from fedward_client.jobs import decisions
 from fedward_common.crypto.signing import SigningKey
 from fedward_common.errors import UnverifiedMessageError
@@ -75,14 +76,35 @@ def test_only_a_run_or_only_the_last_ones_are_shown_on_demand(site: Site, asked:
     assert run(site, asked, "--last", "0").code == 2
 
 
-def test_what_was_left_out_is_a_number(site: Site, asked: Asking) -> None:
-    for number in range(12):
+def test_what_was_left_out_is_shown_by_code_and_number_before_and_after_it_is_written(
+    site: Site, asked: Asking
+) -> None:
+    for number in range(9):
         error = UnverifiedMessageError("text", code=f"CODE_{number}")
         audit_unbelieved(asked.home, "train.round", error, now_seconds=NOON)
-    audit_order(asked.home, "NOT_ALLOWED", by="bob", now_seconds=NOON + 3600)
-    assert "more refusals of a stranger, not listed" in " ".join(run(site, asked).out.split())
-    (line,) = [one for one in told(site, asked) if "left_out" in one]
-    assert line["left_out"] == 2
+    for kind in ("train.round", "query.mask", "query.share", "query.confirm"):
+        audit_unbelieved(asked.home, kind, UnverifiedMessageError("text"), now_seconds=NOON)
+    for seconds in (0, 3600):
+        shown = " ".join(run(site, asked).out.split())
+        assert "more refusals of a stranger, not listed UNVERIFIED_MESSAGE 3 " in shown
+        (line,) = [one for one in told(site, asked) if "left_out" in one]
+        assert (line["left_out"], line["code"]) == (3, "UNVERIFIED_MESSAGE")
+        assert line["last_utc_seconds"] == NOON
+        assert line["meaning"]
+        audit_order(asked.home, "NOT_ALLOWED", by="bob", now_seconds=NOON + seconds + 3600)
+
+
+def test_a_result_that_was_told_and_one_that_was_refused_are_named(
+    site: Site, asked: Asking
+) -> None:
+    with open_audit(asked.home) as log:
+        log.append({"utc_seconds": NOON, "told": "result", "run": asked.run})
+    answered = asked.coordinator.ask("query.result", a_result())
+    assert asked.code(answered) == "UNKNOWN_RUN"
+    shown = " ".join(run(site, asked).out.split())
+    assert "told the result" in shown
+    assert f"{asked.run[:8]} the result" in shown
+    assert "another message" not in shown
 
 
 def test_a_record_that_was_changed_is_not_shown(site: Site, asked: Asking) -> None:
