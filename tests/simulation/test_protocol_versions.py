@@ -13,10 +13,15 @@ from flwr.app import Message
 from tests.masked_federation import MASKED
 from tests.tiny_federation import SITES, TinyFederation, essence, history_of, make_federation
 
+from fedward_client.jobs.result_proof import verify_told_results
+from fedward_client.site_home import SiteHome
 from fedward_common.errors import QuorumError
 from fedward_common.wire import protocol_versions
 from fedward_common.wire.flower_records import envelope_of
 from fedward_common.wire.header import decode_header
+from fedward_server.coordinator.commands.audit_command import verify_run
+from fedward_server.coordinator.commands.run_view import view_of
+from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.simulation.in_process_grid import CLIENT_APP, InTurnGrid
 
 Speak = Callable[[int], None]
@@ -82,6 +87,24 @@ def test_neighbouring_releases_come_to_the_same_weights(
     assert together == alone
     assert together["finished"]
     assert grid.asked == grid.answered == {laid_down}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_a_run_of_any_version_told_its_sites_is_verified_on_both_sides(
+    tmp_path: Path, speak: Speak, version: int
+) -> None:
+    federation = make_federation(tmp_path / "federation").with_job("job.rounds=2")
+    home = CoordinatorHome(federation.key_file.parent)
+    home.make_folders()
+    speak(version)
+    federation.set_up(home.runs / "run")
+    speak(2)
+    grid = TwoReleases(federation, speak, coordinator=2, site=2)
+    federation.run(home.runs / "run", grid=grid)
+    assert grid.answered == {version}
+    assert sorted(verify_run(home, view_of(home, "run")).receipts) == list(SITES)
+    for site in federation.homes.values():
+        assert verify_told_results(SiteHome(site)) == 1
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from tests.tiny_federation import (
 
 from fedward_client.daemon.audit import open_audit
 from fedward_client.jobs.told_result import ToldResult, told_result
+from fedward_client.ledger.heads import blinded
 from fedward_client.site_home import SiteHome
 from fedward_common.evaluation.figures import Figure
 from fedward_common.evaluation.operating_points import Threshold
@@ -73,9 +74,9 @@ def test_every_site_is_told_what_the_report_says_of_all_together(
         assert kept.request == told.envelope
         receipt = decode_message("result.receipt", kept.reply.body)
         assert isinstance(receipt, ResultReceipt)
-        with open_audit(SiteHome(federation.homes[SiteId(site)])) as log:
-            hashes = [entry["previous"] for entry in log.entries()] + [log.head]
-        assert hashes[receipt.audit_lines] == receipt.audit_head
+        home = SiteHome(federation.homes[SiteId(site)])
+        with open_audit(home) as log:
+            assert receipt.audit_head == blinded(log.head, home.seal_key())
 
 
 def test_segmentations_and_jobs_of_many_findings_are_told_as_well(tmp_path: Path) -> None:
@@ -197,6 +198,26 @@ def test_a_run_that_has_told_its_sites_asks_nobody_any_more(
     grid = CountingGrid(tiny)
     assert tiny.run(folder, grid=grid).finished
     assert grid.sent == []
+
+
+@pytest.mark.parametrize("num_damaged", [1, 2])
+def test_a_run_that_told_its_sites_ends_with_damaged_checkpoints_as_well(
+    tiny: TinyFederation, tmp_path: Path, num_damaged: int
+) -> None:
+    """No site would train again, and nothing that is left to do needs the weights."""
+    tiny.run(tmp_path / "undisturbed")
+    told = _number_of(tmp_path / "undisturbed", "result.told")
+    for name, before in (("unnamed", True), ("named", False)):
+        folder = tmp_path / name
+        tiny.set_up(folder)
+        with pytest.raises(Killed):
+            tiny.run(folder, journal=KillingJournal(folder, told, before=before))
+        for newest in sorted(folder.glob("checkpoint-*.safetensors"))[-num_damaged:]:
+            newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+        history = tiny.run(folder)
+        assert (history.finished, sorted(history.receipts or ())) == (True, list(SITES))
+        assert history.untold == {}
+        assert "run.rewound" not in [entry["kind"] for entry in entries_of(folder)]
 
 
 def test_a_tested_run_ends_without_sites_that_are_gone_since(

@@ -15,6 +15,7 @@ from fedward_client.jobs.told_result import (
     kept_receipt,
     told_result,
 )
+from fedward_client.ledger.heads import blinded
 from fedward_client.ledger.ledger_folder import ledger_folder
 from fedward_client.ledger.site_ledger import open_ledger
 from fedward_client.ledger.utc_clock import SystemUtcClock
@@ -44,8 +45,8 @@ def take_result(
         envelope: The request as it was signed.
 
     Raises:
-        UnverifiedMessageError: `RESULT_DIFFERS`, where another result was told before, or
-            `ROUND_OUT_OF_RANGE`.
+        UnverifiedMessageError: It is addressed to nobody by name; `RESULT_DIFFERS`, where another
+            result was told before; or `ROUND_OUT_OF_RANGE`.
         MalformedMessageError: The numbers are none that this run can have.
         CorruptFileError: What was kept, or the audit log, is damaged.
         LedgerDamagedError: The ledger cannot be believed, so nothing is signed for it.
@@ -71,6 +72,10 @@ def take_result(
 
 
 def _require_fits(run: "OpenRun", header: "Header", message: RunResult) -> None:
+    if not header.recipient:
+        raise UnverifiedMessageError(
+            "a result is told to one site", hint="address it to the site by its name"
+        )
     if not 1 <= header.round <= run.job.job.rounds:
         raise UnverifiedMessageError("the job has no such round", code="ROUND_OUT_OF_RANGE")
     if max(message.selected_round, message.rounds_committed) > header.round:
@@ -92,8 +97,8 @@ def _receipt_for(
     with open_audit(site.home) as log:
         if not any(line.items() <= entry.items() for entry in log.entries()):
             log.append({"utc_seconds": round(site.utc_seconds(), 3), **line})
-        num_lines = sum(1 for _ in log.entries())
-        return ResultReceipt(log.head, num_lines, _blinded_ledger_head(site.home))
+        audit_head = blinded(log.head, site.home.seal_key())
+        return ResultReceipt(audit_head, _blinded_ledger_head(site.home))
 
 
 def _blinded_ledger_head(home: "SiteHome") -> str:

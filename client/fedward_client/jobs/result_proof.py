@@ -1,8 +1,9 @@
 """Whether the results that this site was told are what the coordinator signed, and are logged.
 
 For each: the coordinator of the run's own roster signed it, for this site, run and manifest; the
-audit log has its line; and log and ledger still are continuations of what the receipt says. A log
-or ledger that was written anew from some line on, chain and all, no longer fits its receipts.
+audit log has its line; and log and ledger still are continuations of what the receipt says. Its
+heads are blinded, and only this home finds whose they are. A log or ledger that was written anew
+from some line on, chain and all, no longer fits its receipts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from fedward_client.daemon.audit import AUDIT_FILE, open_audit
 from fedward_client.jobs.told_result import kept_receipt, told_result
 from fedward_client.ledger.damage import ledger_damaged
+from fedward_client.ledger.heads import blinded
 from fedward_client.ledger.ledger_folder import ledger_folder
 from fedward_client.ledger.site_ledger import open_ledger
 from fedward_client.ledger.utc_clock import SystemUtcClock
@@ -44,7 +46,6 @@ def verify_told_results(home: SiteHome) -> int:
         LedgerDamagedError: The ledger is not the one that a receipt vouches for.
     """
     entries, head = _audit_log(home)
-    hashes = [*(entry["previous"] for entry in entries), head]
     runs = sorted(path.parent.name for path in home.folder.glob("runs/*/result.cbor"))
     missing = {str(entry["run"]) for entry in entries if "told" in entry} - set(runs)
     if missing:
@@ -54,6 +55,8 @@ def verify_told_results(home: SiteHome) -> int:
     if not runs:
         return 0
     settings = from_table(SiteSettings, read_toml(home.settings_file))
+    key = home.seal_key()
+    heads = [blinded(one, key) for one in (*(entry["previous"] for entry in entries), head)]
     num_checked = 0
     for run in runs:
         folder = home.run_folder(run)
@@ -61,7 +64,7 @@ def verify_told_results(home: SiteHome) -> int:
         if decode_manifest(manifest_bytes).consortium != settings.consortium:
             continue
         _verify_signed(home, settings.site, folder, manifest_bytes)
-        _verify_receipt(home, run, entries, hashes)
+        _verify_receipt(home, run, entries, heads)
         num_checked += 1
     return num_checked
 
@@ -88,7 +91,7 @@ def _verify_signed(home: SiteHome, site: str, folder: Path, manifest_bytes: byte
         key = _coordinators_key(home, folder, manifest)
         envelope = told.envelope if told else Envelope(b"", b"", b"")
         header = verify_envelope(envelope, {}, lambda _: key)
-        expected = Subject(*subject, round=header.round, attempt=header.attempt)
+        expected = Subject(*subject, header.round, header.attempt, manifest.protocol)
         verify_subject(header, expected, recipient=site)
         is_of_run = header.run == folder.name and header.sender == COORDINATOR
     except FedwardError as error:
@@ -111,8 +114,9 @@ def _coordinators_key(home: SiteHome, folder: Path, manifest: Manifest) -> Verif
 
 
 def _verify_receipt(
-    home: SiteHome, run: str, entries: Sequence[Mapping[str, Any]], hashes: Sequence[str]
+    home: SiteHome, run: str, entries: Sequence[Mapping[str, Any]], heads: Sequence[str]
 ) -> None:
+    """Check a receipt against the log, whose blinded heads after 0, 1, ... n lines these are."""
     told, receipt = told_result(home, run), kept_receipt(home, run)
     if told is None or receipt is None:  # cut short before anything was signed
         return
@@ -121,13 +125,13 @@ def _verify_receipt(
         "result_sha256": told.envelope.sha256,
         "journal_head": told.message.journal_head,
     }
-    logged = entries[: receipt.audit_lines]
-    if not any("told" in entry and wanted.items() <= entry.items() for entry in logged):
+    lines = enumerate(entries, start=1)
+    told_in = [n for n, entry in lines if "told" in entry and wanted.items() <= entry.items()]
+    if not told_in:
         raise CorruptFileError(f"the audit log has no line of run {run}'s result", hint=_HINT)
-    if receipt.audit_lines >= len(hashes) or hashes[receipt.audit_lines] != receipt.audit_head:
+    if receipt.audit_head not in heads[told_in[0] :]:
         raise CorruptFileError(
-            f"line {receipt.audit_lines} of the audit log is not the one that run {run}'s "
-            "receipt was signed over",
+            f"the audit log no longer has the line that run {run}'s receipt was signed over",
             hint=_HINT,
         )
     _verify_ledger(home, receipt)

@@ -52,7 +52,7 @@ class RunResult:
         validation: The same of the validation patients, with the weights that were tested; none
             where nobody evaluated these, or so few.
         threshold_bin_edges: By finding, as `Threshold` has them; none where the task has no
-            threshold.
+            threshold, or `validation` is left out.
         selected_round: Whose weights were tested.
         rounds_committed: How many rounds came into the model.
         num_sites: Whose sums are in `test`.
@@ -85,25 +85,22 @@ class RunResult:
 class ResultReceipt:
     """The site's answer: it keeps the result, and its own records stood so.
 
-    The ledger's length would tell how many rounds this site's patients were in for anybody, so that
-    the ledger gives its head alone, blinded under the site's own key.
+    A log's length would tell how often something was decided or refused here, a ledger's how many
+    rounds this site's patients were in, and a bare hash lets anybody test guesses of a short log.
+    So both give their head alone, blinded under the site's own key.
 
     Attributes:
-        audit_head: SHA-256 of the last line of the audit log, which has one about this result.
-        audit_lines: How many lines the log had.
+        audit_head: Of the audit log, blinded; its last line is about this result or came later.
         ledger_head: As `Ledger.blinded_head` gives it; empty where there is no ledger.
     """
 
     audit_head: str
-    audit_lines: int
     ledger_head: str
 
     def __post_init__(self) -> None:
         _require_sha256("audit_head", self.audit_head)
         if self.ledger_head:
             _require_sha256("ledger_head", self.ledger_head)
-        if self.audit_lines < 1:
-            raise MalformedMessageError("an audit log that has the result has a line")
 
 
 def _require_sha256(name: str, value: str) -> None:

@@ -118,7 +118,8 @@ class RoundLoop:
         optimizer = build_server_optimizer(strategy, len(weights) // 4)
         model = GlobalModel(weights, optimizer, strategy.ema_decay)
         del weights
-        if self.history.checkpoints:
+        # A run that was tested needs no weights to end, and told of its end no site trains again.
+        if self.history.checkpoints and self.history.final is None:
             passed_over = self._store.restore_newest(model, self.history)
             for line in passed_over:
                 self._observer.note(f"{line}; the checkpoint before it is used")

@@ -86,7 +86,9 @@ def result_of(job: Job, history: RunHistory, head: JournalHead) -> RunResult:
     pooled = sums_from_vector(unpacked(final["sums"]), job.task)
     of_selected = [one for one in history.evaluations if one["round"] == selected["round"]]
     validation = of_selected[-1] if of_selected else {"figures": {}, "sites": []}
-    edges = (one.bin_edge for one in thresholds)
+    # They are chosen on the same sums as the validation figures, and told with these or not at all.
+    is_told = len(validation["sites"]) >= FEWEST_SITES_TOLD
+    edges = [one.bin_edge for one in thresholds] if is_told else []
     told = RunResult(
         test=_told(figures_of(pooled, job.task, thresholds, split="test"), final["sites"]),
         validation=_told(validation["figures"], validation["sites"]),

@@ -1,5 +1,6 @@
 """`fedward-site audit verify`: what was told is what the coordinator signed, and is logged."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.told_results import a_result
 
 from fedward_client.daemon import site_state
 from fedward_client.jobs.decisions import pause, resume
+from fedward_client.jobs.told_result import keep_receipt, kept_receipt
+from fedward_client.ledger.heads import blinded
 from fedward_client.ledger.ledger_file import forget_what_was_verified
 from fedward_common.crypto.signing import SigningKey
 from fedward_common.hash_chain import ChainedLines
@@ -132,6 +135,21 @@ def test_a_log_that_was_written_anew_before_the_result_no_longer_fits_the_receip
     with ChainedLines(log):  # the chain by itself is sound
         pass
     assert "receipt was signed over" in verify(site, told).error
+
+
+def test_a_receipt_over_a_log_that_had_no_result_yet_is_found(site: Site, told: Asking) -> None:
+    receipt = kept_receipt(told.home, told.run)
+    assert receipt is not None
+    with ChainedLines(told.home.folder / "audit.jsonl") as log:
+        entries = list(log.entries())
+    (line,) = [entry for entry in entries if "told" in entry]
+    key = told.home.seal_key()
+    for at in range(line["index"] + 1):  # where the log stood before, also before its first line
+        earlier = blinded(entries[at]["previous"], key)
+        keep_receipt(told.home, told.run, dataclasses.replace(receipt, audit_head=earlier))
+        assert "receipt was signed over" in verify(site, told).error
+    keep_receipt(told.home, told.run, receipt)
+    assert verify(site, told).code == 0
 
 
 def test_a_ledger_that_was_rolled_back_with_its_heads_is_found(site: Site, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from fedward_common.identities import SiteId
 from fedward_common.job.job_file import Job
 from fedward_common.wire import messages
 from fedward_common.wire.messages import encode_message
+from fedward_common.wire.protocol_versions import newest_version
 from fedward_common.wire.run_result import MAX_RESULT_BYTES, ResultReceipt
 from fedward_server.coordinator.pooled_evaluation import figures_of
 from fedward_server.coordinator.run_closing import (
@@ -32,7 +33,7 @@ from fedward_server.coordinator.run_journal import FileRunJournal, JournalHead, 
 from fedward_server.coordinator.run_record import RunRecord
 
 HEAD = JournalHead(7, "ab" * 32)
-RECEIPT = ResultReceipt("cd" * 32, 5, "")
+RECEIPT = ResultReceipt("cd" * 32, "")
 
 
 def history_with(job: Job, *, num_sites: int = 3, num_validated: int = 3) -> RunHistory:
@@ -72,6 +73,7 @@ def test_figures_of_fewer_than_three_sites_are_left_out(num_sites: int, num_vali
     told = result_of(tiny_job(), history, HEAD)
     assert bool(told.test) is (num_sites == 3)
     assert bool(told.validation) is (num_validated == 3)
+    assert bool(told.threshold_bin_edges) is (num_validated == 3)
 
 
 def test_single_classes_are_left_out_where_they_are_too_many_for_a_message() -> None:
@@ -112,7 +114,8 @@ def answers(**changes: Any) -> Script:
 def told_by(folder: Path, scripts: dict[str, Script], clock: FakeClock) -> RunHistory:
     """Tell three scripted sites the result of a tested run; give what the journal has of it."""
     job = tiny_job()
-    manifest = dataclasses.make_dataclass("Named", ["consortium", "run"])("consortium", "run1")
+    named = dataclasses.make_dataclass("Named", ["consortium", "run", "protocol"])
+    manifest = named("consortium", "run1", newest_version())
     journal = FileRunJournal(folder)
     accepted = {site: {"trains": True} for site in SITES}
     journal.append("run.accepted", accepted=accepted, failures=[])

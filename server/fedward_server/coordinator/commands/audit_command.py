@@ -1,7 +1,8 @@
 """`fedward audit verify`: whether journals and receipts are as they were written and signed.
 
 A receipt proves to a third party that a site was told a result while the journal stood at a certain
-line. It is checked by the keys in the run's own roster, as they counted when it was issued.
+line. It is checked by the keys in the run's own roster, as they counted when it was issued, also
+where the journal does not name it: a journal written anew may leave it out.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ class VerifiedRun:
 
     Attributes:
         head: SHA-256 of the journal's last line; empty where there is none.
-        receipts: Of the sites that signed one: the head of each one's audit log then.
+        receipts: Of the sites that signed one: the blinded head of each one's audit log then.
     """
 
     run: str
@@ -63,21 +64,24 @@ def run_audit_verify(home: CoordinatorHome, name: str | None, *, json_output: bo
 
 
 def verify_run(home: CoordinatorHome, view: RunView) -> VerifiedRun:
-    """Check a run's journal and each receipt that it names.
+    """Check a run's journal, each receipt that it names and each that lies beside it.
 
     Args:
         home: With the coordinator's key and the authority's certificate.
         view: Of the run, whose reading has checked the chain.
 
     Raises:
-        CorruptFileError: A receipt is gone, or not what was signed, or is of another journal.
+        CorruptFileError: A receipt is gone, or not what was signed, or is of another journal, or is
+            one that the journal of a finished run knows nothing of.
     """
     hashes = hashes_of_lines(view)
+    named = view.history.receipts or {}
+    sites = sorted({*named, *_sites_beside(view)})
     receipts: dict[str, str] = {}
-    if view.history.receipts:
+    if sites:
         setup = setup_of(home, view)
-        for site, sha256 in sorted(view.history.receipts.items()):
-            kept = _read_receipt(view, site, sha256)
+        for site in sites:
+            kept = _read_receipt(view, site, named.get(site))
             receipts[site] = _verify_receipt(setup, SiteId(site), kept, hashes)
     return VerifiedRun(view.name, len(view.entries), hashes[-1] if view.entries else "", receipts)
 
@@ -88,14 +92,31 @@ def hashes_of_lines(view: RunView) -> Sequence[str]:
     return [*previous, view.head]
 
 
-def _read_receipt(view: RunView, site: str, sha256: str) -> SignedExchange:
+def _sites_beside(view: RunView) -> Sequence[str]:
+    """Give the sites whose receipts lie in the run's folder.
+
+    Killed while it told its sites, a run has receipts that its journal does not name yet. When it
+    goes on, a site may be away: then the journal says that it was not told, and the receipt stays.
+    """
+    before, after = receipt_file(view.folder, "*").name.split("*")
+    files = view.folder.glob(f"{before}*{after}")
+    sites = [file.name.removeprefix(before).removesuffix(after) for file in files]
+    known = {*(view.history.receipts or {}), *view.history.untold}
+    unknown = sorted({*sites} - known)
+    if view.history.finished and unknown:
+        file = receipt_file(view.folder, unknown[0])
+        raise CorruptFileError(f"the journal knows nothing of {file}", hint=_HINT)
+    return sites
+
+
+def _read_receipt(view: RunView, site: str, sha256: str | None) -> SignedExchange:
     file = receipt_file(view.folder, site)
     try:
         content = file.read_bytes()
         exchange = decode_exchange(content)
     except (OSError, FedwardError) as error:
         raise CorruptFileError(f"{file} cannot be read", hint=_HINT) from error
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise CorruptFileError(f"{file} is not the one that the journal names", hint=_HINT)
     return exchange
 
@@ -103,7 +124,7 @@ def _read_receipt(view: RunView, site: str, sha256: str) -> SignedExchange:
 def _verify_receipt(
     setup: RunSetup, site: SiteId, kept: SignedExchange, hashes: Sequence[str]
 ) -> str:
-    """Check both signatures and what they are over; give the head of the site's audit log."""
+    """Check both signatures and what they are over; give the site's blinded audit head."""
     try:
         told, receipt = _verified_messages(setup, site, kept)
     except FedwardError as error:
@@ -137,7 +158,12 @@ def _verified(
     header = verify_envelope(envelope, {}, lambda _: key)
     manifest = setup.manifest
     expected = Subject(
-        manifest.consortium, manifest.run, setup.manifest_sha256, header.round, header.attempt
+        manifest.consortium,
+        manifest.run,
+        setup.manifest_sha256,
+        header.round,
+        header.attempt,
+        manifest.protocol,
     )
     verify_subject(header, expected, recipient=recipient)
     return header, decode_message(header.kind, envelope.body)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.server.coordinator.commands.conftest import FINISHED, HALF, Fedward
 from tests.tiny_federation import SITES
 
 from fedward_common.crypto.signing import SigningKey
+from fedward_common.hash_chain import ChainedLines
 from fedward_common.wire import messages
 from fedward_common.wire.envelope import Subject, read_header, sign_envelope
 from fedward_common.wire.kept_envelope import SignedExchange, decode_exchange, encode_exchange
@@ -117,6 +119,58 @@ def test_a_journal_that_was_written_anew_no_longer_fits_its_receipts(
     lines_in(run)  # the chain by itself is sound
     refusal = fedward("audit", "verify", FINISHED).refusal
     assert "of the journal is not the one that alder was told of" in refusal
+
+
+def _without_line(run: Path, kind: str) -> None:
+    """Write the journal anew without its last line of a kind."""
+    entries, _ = lines_in(run)
+    at = max(number for number, entry in enumerate(entries) if entry["kind"] == kind)
+    (run / "entries.jsonl").unlink()
+    with ChainedLines(run / "entries.jsonl") as lines:
+        for entry in (*entries[:at], *entries[at + 1 :]):
+            lines.append({k: v for k, v in entry.items() if k not in ("index", "previous")})
+
+
+def test_a_finished_journal_that_knows_nothing_of_a_receipt_beside_it_is_refused(
+    fedward: Fedward, run: Path
+) -> None:
+    def change(entry: dict[str, Any]) -> None:
+        if entry["kind"] == "result.told":
+            del entry["receipts"]["birch"]
+
+    rewritten_chain(run / "entries.jsonl", change)
+    assert "receipt-birch.cbor" in fedward("audit", "verify", FINISHED).refusal
+    _without_line(run, "result.told")
+    refusal = fedward("audit", "verify", FINISHED).refusal
+    assert "knows nothing of" in refusal
+    assert "receipt-alder.cbor" in refusal
+
+
+def test_a_journal_that_goes_on_is_held_against_receipts_that_it_does_not_name_yet(
+    fedward: Fedward, run: Path
+) -> None:
+    _without_line(run, "run.finished")
+    _without_line(run, "result.told")
+    (sound,) = json.loads(fedward("audit", "verify", FINISHED, "--json").out)
+    assert sorted(sound["receipts"]) == list(SITES)
+    _without_line(run, "evaluation.final")
+    refusal = fedward("audit", "verify", FINISHED).refusal
+    assert "of the journal is not the one that alder was told of" in refusal
+
+
+def test_a_site_that_was_away_when_a_killed_run_went_on_has_its_receipt_checked(
+    fedward: Fedward, run: Path
+) -> None:
+    def change(entry: dict[str, Any]) -> None:
+        if entry["kind"] == "result.told":
+            del entry["receipts"]["birch"]
+            entry["untold"]["birch"] = "NODE_UNAVAILABLE"
+
+    rewritten_chain(run / "entries.jsonl", change)
+    (sound,) = json.loads(fedward("audit", "verify", FINISHED, "--json").out)
+    assert sorted(sound["receipts"]) == list(SITES)
+    shutil.copy(receipt_file(run, "cedar"), receipt_file(run, "birch"))
+    assert "the receipt of birch is not what was signed" in fedward("audit", "verify").refusal
 
 
 def test_a_changed_line_of_a_journal_is_named(fedward: Fedward, run: Path) -> None:
