@@ -170,15 +170,21 @@ def _number_of(folder: Path, kind: str) -> int:
     return [entry["kind"] for entry in entries_of(folder)].index(kind) + 1
 
 
-def test_a_run_that_was_killed_while_it_told_its_sites_tells_them_the_same_again(
-    tiny: TinyFederation, tmp_path: Path
-) -> None:
+def _killed_as_it_told(tiny: TinyFederation, tmp_path: Path, *, before: bool) -> Path:
+    """Kill a run before or after its journal says who was told; an undisturbed one lies beside."""
     tiny.run(tmp_path / "undisturbed")
     entry = _number_of(tmp_path / "undisturbed", "result.told")
     folder = tmp_path / "killed"
     tiny.set_up(folder)
     with pytest.raises(Killed):
-        tiny.run(folder, journal=KillingJournal(folder, entry, before=True))
+        tiny.run(folder, journal=KillingJournal(folder, entry, before=before))
+    return folder
+
+
+def test_a_run_that_was_killed_while_it_told_its_sites_tells_them_the_same_again(
+    tiny: TinyFederation, tmp_path: Path
+) -> None:
+    folder = _killed_as_it_told(tiny, tmp_path, before=True)
     first = {site: receipt_file(folder, site).read_bytes() for site in SITES}
     history = tiny.run(folder)
     assert {site: receipt_file(folder, site).read_bytes() for site in SITES} == first
@@ -189,12 +195,7 @@ def test_a_run_that_was_killed_while_it_told_its_sites_tells_them_the_same_again
 def test_a_run_that_has_told_its_sites_asks_nobody_any_more(
     tiny: TinyFederation, tmp_path: Path
 ) -> None:
-    tiny.run(tmp_path / "undisturbed")
-    entry = _number_of(tmp_path / "undisturbed", "result.told")
-    folder = tmp_path / "killed"
-    tiny.set_up(folder)
-    with pytest.raises(Killed):
-        tiny.run(folder, journal=KillingJournal(folder, entry, before=False))
+    folder = _killed_as_it_told(tiny, tmp_path, before=False)
     grid = CountingGrid(tiny)
     assert tiny.run(folder, grid=grid).finished
     assert grid.sent == []

@@ -9,24 +9,22 @@ import hashlib
 from dataclasses import dataclass
 
 from fedward_common.consortium.roster import Roster
+from fedward_common.consortium.signed_frames import (
+    frame_in,
+    is_of_kind,
+    require_of_member,
+    signed_frame,
+)
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.errors import MalformedMessageError, UnverifiedMessageError
-from fedward_common.wire.canonical_cbor import Plain, decode_canonically, encode_canonically
+from fedward_common.wire.canonical_cbor import Plain
 from fedward_common.wire.messages import plain_dataclass
 
-MAX_NEWS_BYTES = 1024
 NONCE_BYTES = 16
 
 _REQUEST = "fedward node news request 1"
 _ANSWER = "fedward node news 1"
 _MAX_SECONDS = 1 << 40
-
-
-@dataclass(frozen=True)
-class _Frame:
-    kind: str
-    body: bytes
-    signature: bytes
 
 
 @dataclass(frozen=True)
@@ -46,12 +44,12 @@ class _News:
 
 def make_news_request(key: SigningKey, *, consortium: str, site: str, nonce: bytes) -> bytes:
     """Ask; `nonce` is 16 bytes that were never used before."""
-    return _signed(key, _REQUEST, {"consortium": consortium, "site": site, "nonce": nonce})
+    return signed_frame(key, _REQUEST, {"consortium": consortium, "site": site, "nonce": nonce})
 
 
 def is_news_request(unverified: bytes) -> bool:
     """Say whether bytes are meant as one."""
-    return _REQUEST.encode() in unverified[:MAX_NEWS_BYTES]
+    return is_of_kind(unverified, _REQUEST)
 
 
 def verify_news_request(unverified: bytes, roster: Roster) -> str:
@@ -66,20 +64,11 @@ def verify_news_request(unverified: bytes, roster: Roster) -> str:
         UnverifiedMessageError: `REQUEST_OTHER_CONSORTIUM`, `NOT_A_MEMBER`, or a signature does not
             fit.
     """
-    frame = _frame_in(unverified, _REQUEST)
-    decoded = decode_canonically(frame.body, max_bytes=MAX_NEWS_BYTES)
-    request = plain_dataclass(_Request, decoded)
+    frame = frame_in(unverified, _REQUEST)
+    request = plain_dataclass(_Request, frame.decoded)
     if len(request.nonce) != NONCE_BYTES:
         raise MalformedMessageError(f"a nonce of {len(request.nonce)} bytes, not {NONCE_BYTES}")
-    if request.consortium != roster.consortium:
-        raise UnverifiedMessageError(
-            "the request is for another consortium", code="REQUEST_OTHER_CONSORTIUM"
-        )
-    try:
-        member = roster.entry_of(request.site)
-    except UnverifiedMessageError as error:
-        raise UnverifiedMessageError(str(error), hint=error.hint, code="NOT_A_MEMBER") from error
-    member.key.verify(frame.signature, frame.body, context=_REQUEST)
+    require_of_member(frame, request.consortium, request.site, roster)
     return request.site
 
 
@@ -102,7 +91,7 @@ def make_news(
         "request_sha256": digest,
         "duplicate_seconds": duplicate_seconds,
     }
-    return _signed(key, _ANSWER, body)
+    return signed_frame(key, _ANSWER, body)
 
 
 def verify_news(
@@ -114,26 +103,12 @@ def verify_news(
         MalformedMessageError: It is no such answer.
         UnverifiedMessageError: The coordinator did not sign it, or it answers something else.
     """
-    frame = _frame_in(unverified, _ANSWER)
+    frame = frame_in(unverified, _ANSWER)
     coordinator.verify(frame.signature, frame.body, context=_ANSWER)
-    news = plain_dataclass(_News, decode_canonically(frame.body, max_bytes=MAX_NEWS_BYTES))
+    news = plain_dataclass(_News, frame.decoded)
     asked = consortium, site, hashlib.sha256(request).digest()
     if (news.consortium, news.site, news.request_sha256) != asked:
         raise UnverifiedMessageError("the answer belongs to another question", code="REPLAY")
     if not 0 <= news.duplicate_seconds < _MAX_SECONDS:
         raise MalformedMessageError("the time in the answer is none")
     return news.duplicate_seconds
-
-
-def _signed(key: SigningKey, kind: str, body: dict[str, Plain]) -> bytes:
-    encoded = encode_canonically(body)
-    signature = key.sign(encoded, context=kind)
-    return encode_canonically({"kind": kind, "body": encoded, "signature": signature})
-
-
-def _frame_in(unverified: bytes, kind: str) -> _Frame:
-    decoded = decode_canonically(unverified, max_bytes=MAX_NEWS_BYTES)
-    frame = plain_dataclass(_Frame, decoded)
-    if frame.kind != kind:
-        raise MalformedMessageError(f"{frame.kind[:40]!r} came, {kind!r} was wanted")
-    return frame

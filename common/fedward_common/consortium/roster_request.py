@@ -7,12 +7,15 @@ believed for it: the roster that comes is signed by the consortium's authority, 
 from dataclasses import dataclass
 
 from fedward_common.consortium.roster import Roster
+from fedward_common.consortium.signed_frames import (
+    frame_in,
+    is_of_kind,
+    require_of_member,
+    signed_frame,
+)
 from fedward_common.crypto.signing import SigningKey
-from fedward_common.errors import MalformedMessageError, UnverifiedMessageError
-from fedward_common.wire.canonical_cbor import Plain, decode_canonically, encode_canonically
+from fedward_common.wire.canonical_cbor import Plain
 from fedward_common.wire.messages import plain_dataclass
-
-MAX_ROSTER_REQUEST_BYTES = 1024
 
 _KIND = "fedward roster request 1"
 
@@ -30,13 +33,6 @@ class RosterRequest:
     known_version: int
 
 
-@dataclass(frozen=True)
-class _Frame:
-    kind: str
-    body: bytes
-    signature: bytes
-
-
 def make_roster_request(
     key: SigningKey, *, consortium: str, site: str, known_version: int
 ) -> bytes:
@@ -46,14 +42,12 @@ def make_roster_request(
         "site": site,
         "known_version": known_version,
     }
-    encoded = encode_canonically(body)
-    signature = key.sign(encoded, context=_KIND)
-    return encode_canonically({"kind": _KIND, "body": encoded, "signature": signature})
+    return signed_frame(key, _KIND, body)
 
 
 def is_roster_request(unverified: bytes) -> bool:
     """Say whether bytes are meant as one."""
-    return _KIND.encode() in unverified[:MAX_ROSTER_REQUEST_BYTES]
+    return is_of_kind(unverified, _KIND)
 
 
 def verify_roster_request(unverified: bytes, roster: Roster) -> RosterRequest:
@@ -68,20 +62,7 @@ def verify_roster_request(unverified: bytes, roster: Roster) -> RosterRequest:
         UnverifiedMessageError: `REQUEST_OTHER_CONSORTIUM`, `NOT_A_MEMBER`, or a signature does not
             fit.
     """
-    frame = plain_dataclass(
-        _Frame, decode_canonically(unverified, max_bytes=MAX_ROSTER_REQUEST_BYTES)
-    )
-    if frame.kind != _KIND:
-        raise MalformedMessageError("this is no request for a roster")
-    decoded = decode_canonically(frame.body, max_bytes=MAX_ROSTER_REQUEST_BYTES)
-    request = plain_dataclass(RosterRequest, decoded)
-    if request.consortium != roster.consortium:
-        raise UnverifiedMessageError(
-            "the request is for another consortium", code="REQUEST_OTHER_CONSORTIUM"
-        )
-    try:
-        member = roster.entry_of(request.site)
-    except UnverifiedMessageError as error:
-        raise UnverifiedMessageError(str(error), hint=error.hint, code="NOT_A_MEMBER") from error
-    member.key.verify(frame.signature, frame.body, context=_KIND)
+    frame = frame_in(unverified, _KIND)
+    request = plain_dataclass(RosterRequest, frame.decoded)
+    require_of_member(frame, request.consortium, request.site, roster)
     return request

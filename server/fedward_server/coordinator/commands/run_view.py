@@ -142,15 +142,6 @@ def views_in(home: CoordinatorHome) -> Mapping[str, RunView | FedwardError]:
     return found
 
 
-def entries_in(folder: Path) -> tuple[Entry, ...]:
-    """Read the whole lines of a journal; none where it is not begun.
-
-    Raises:
-        CorruptFileError: A line does not follow from the one before.
-    """
-    return lines_in(folder)[0]
-
-
 def lines_in(folder: Path) -> tuple[tuple[Entry, ...], str]:
     """Read the whole lines of a journal, and give the SHA-256 of the last as well.
 

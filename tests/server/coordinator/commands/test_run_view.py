@@ -9,7 +9,7 @@ from tests.server.coordinator.commands.conftest import FINISHED, HALF
 
 from fedward_common.errors import ConfigurationError, CorruptFileError, FedwardError
 from fedward_server.coordinator.commands.run_view import (
-    entries_in,
+    lines_in,
     name_of_run,
     names_of_runs,
     state_of,
@@ -40,10 +40,10 @@ def test_a_run_is_read_while_another_process_holds_its_journal(home: Coordinator
 
 
 def test_a_line_that_is_being_written_does_not_count_yet(home: CoordinatorHome) -> None:
-    before = entries_in(home.runs / HALF)
+    before = lines_in(home.runs / HALF)
     with (home.runs / HALF / "entries.jsonl").open("ab") as file:
         file.write(b'{"index": 9, "kind": "round.comm')
-    assert entries_in(home.runs / HALF) == before
+    assert lines_in(home.runs / HALF) == before
 
 
 @pytest.mark.parametrize(
