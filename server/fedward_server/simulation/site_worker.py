@@ -6,7 +6,6 @@ Started from a fork server that imported the app once, so a new worker costs mil
 import importlib
 import signal
 from collections.abc import Mapping
-from itertools import chain
 from multiprocessing.connection import Connection
 
 from fedward_common.errors import MalformedMessageError
@@ -15,7 +14,7 @@ from fedward_server.simulation.in_process_grid import (
     load_client_app,
     node_context,
 )
-from fedward_server.simulation.message_frame import frame_blocks, read_frame
+from fedward_server.simulation.message_frame import receive_frame, send_frame
 
 # In place of a frame's head, which is no such text.
 FINISH = b"finish"
@@ -35,7 +34,7 @@ def serve(
             head = connection.recv_bytes()
             if head == FINISH:
                 return
-            message = read_frame(chain((head,), iter(connection.recv_bytes, None)).__next__)
+            message = receive_frame(connection, head)
         except (EOFError, OSError, MalformedMessageError):
             return  # the other end is gone, or was cut off in the middle of a message
         try:
@@ -43,8 +42,7 @@ def serve(
         except Exception:  # as Flower's link does: an error reply, and on to the next message
             reply = error_reply(message, "CLIENT_APP_RAISED")
         try:
-            for block in frame_blocks(reply):
-                connection.send_bytes(block)
+            send_frame(connection, reply)
         except OSError:
             return  # the coordinator is gone; nobody is left to tell
         del message, reply

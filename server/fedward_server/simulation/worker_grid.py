@@ -24,7 +24,7 @@ from fedward_server.simulation.in_process_grid import (
     NodeConfigs,
     error_reply,
 )
-from fedward_server.simulation.message_frame import frame_blocks, read_frame
+from fedward_server.simulation.message_frame import receive_frame, send_frame
 from fedward_server.simulation.site_worker import FINISH, serve
 
 WORKER_DIED = "WORKER_DIED"
@@ -146,8 +146,7 @@ class WorkerGrid(InProcessGrid):
         worker.ends = self._clock.now_seconds() + self._message_seconds
         self._busy.register(worker.connection, select.POLLIN)
         try:
-            for block in frame_blocks(message):
-                worker.connection.send_bytes(block)
+            send_frame(worker.connection, message)
         except OSError:
             self._replace(worker, WORKER_DIED)
 
@@ -163,7 +162,7 @@ class WorkerGrid(InProcessGrid):
 
     def _receive(self, worker: _Worker) -> None:
         try:
-            reply = read_frame(worker.connection.recv_bytes)
+            reply = receive_frame(worker.connection, worker.connection.recv_bytes())
         except (EOFError, OSError):
             self._replace(worker, WORKER_DIED)
             return

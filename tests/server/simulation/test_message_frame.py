@@ -1,6 +1,8 @@
 """A message that crossed the pipe is the message that was sent."""
 
-from collections.abc import Iterator
+import multiprocessing
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,12 @@ from numpy.typing import NDArray
 from fedward_common.errors import MalformedMessageError
 from fedward_common.wire.flower_records import array_record
 from fedward_server.simulation.in_process_grid import InTurnGrid
-from fedward_server.simulation.message_frame import frame_blocks, read_frame
+from fedward_server.simulation.message_frame import (
+    frame_blocks,
+    read_frame,
+    receive_frame,
+    send_frame,
+)
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 float_arrays = arrays.arrays(
@@ -33,9 +40,12 @@ def identity() -> None:
 
 
 def through_the_pipe(message: Message) -> Message:
-    blocks: Iterator[bytes] = iter(list(frame_blocks(message)))
-    again = read_frame(lambda: next(blocks))
-    assert next(blocks, None) is None  # every block was read
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs, ThreadPoolExecutor(1) as other_end:
+        sent = other_end.submit(send_frame, ours, message)
+        again = receive_frame(theirs, theirs.recv_bytes())
+        sent.result()
+        assert not theirs.poll()  # every block was read
     return again
 
 
@@ -75,6 +85,24 @@ def test_arrays_are_sent_as_they_are_without_a_copy() -> None:
     assert block is message.content.array_records["arrays"]["w"].data
 
 
+def test_a_vector_larger_than_the_pipe_arrives_whole() -> None:
+    content = RecordDict({"arrays": array_record({"w": np.arange(1_000_003, dtype=np.float32)})})
+    message = Message(content, dst_node_id=5, message_type="train.round")
+    assert through_the_pipe(message).content == message.content
+
+
+def test_a_message_that_was_cut_off_is_an_end_of_file() -> None:
+    content = RecordDict({"arrays": array_record({"w": np.arange(1000, dtype=np.float32)})})
+    head, block = frame_blocks(Message(content, dst_node_id=5, message_type="train.round"))
+    ours, theirs = multiprocessing.Pipe()
+    with theirs:
+        with ours:
+            ours.send_bytes(head)
+            os.write(ours.fileno(), block[:-1])
+        with pytest.raises(EOFError):
+            receive_frame(theirs, theirs.recv_bytes())
+
+
 def test_a_record_of_another_kind_is_refused() -> None:
     content = RecordDict({"m": MetricRecord({"loss": 0.5})})
     message = Message(content, dst_node_id=5, message_type="train.round")
@@ -85,7 +113,7 @@ def test_a_record_of_another_kind_is_refused() -> None:
 @pytest.mark.parametrize("head", [b"", b"\xff", b"\xa1", b"\x9f\x01"])
 def test_a_head_that_was_cut_is_refused(head: bytes) -> None:
     with pytest.raises(MalformedMessageError, match="head of a frame"):
-        read_frame(lambda: head)
+        read_frame(head, bytes)
 
 
 def test_a_message_has_all_that_flowers_own_constructors_give_one() -> None:
