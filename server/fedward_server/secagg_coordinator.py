@@ -72,7 +72,27 @@ __all__ = [
     "take_share",
     "take_unmask",
     "unmask_request",
+    "verify_ready",
 ]
+
+
+def verify_ready(
+    rules: CoordinatorRules, binding: RoundBinding, site: SiteId, unverified: bytes
+) -> Signed:
+    """Check what one site answered to being READY, as `open_directory` does.
+
+    Raises:
+        AggregationRefusedError: The name of the rule that it breaks.
+        MalformedMessageError: It is not canonical.
+    """
+    signed = decode(Signed, unverified)
+    keys = verify_round_keys(signed, rules.roster, binding)
+    _require_from(site, keys.site)
+    if site not in rules.participants:
+        raise AggregationRefusedError(
+            f"{site} is no participant of this run", code=codes.FOREIGN_KEY
+        )
+    return signed
 
 
 def open_directory(
@@ -96,7 +116,7 @@ def open_directory(
     left_out: dict[SiteId, str] = {}
     for site in sorted(keys):
         try:
-            usable[site] = _usable_keys(rules, binding, site, keys[site])
+            usable[site] = verify_ready(rules, binding, site, keys[site])
         except FedwardError as error:
             left_out[site] = error.code
     for site in _sharing_a_key(usable):
@@ -278,19 +298,6 @@ def remove_masks(
     recovered = recover_masks(state)
     apply_masks(words, lane, recovered.masks, inverse=True)
     return recovered.wrong_shares
-
-
-def _usable_keys(
-    rules: CoordinatorRules, binding: RoundBinding, site: SiteId, unverified: bytes
-) -> Signed:
-    signed = decode(Signed, unverified)
-    keys = verify_round_keys(signed, rules.roster, binding)
-    _require_from(site, keys.site)
-    if site not in rules.participants:
-        raise AggregationRefusedError(
-            f"{site} is no participant of this run", code=codes.FOREIGN_KEY
-        )
-    return signed
 
 
 def _sharing_a_key(usable: Mapping[SiteId, Signed]) -> list[SiteId]:

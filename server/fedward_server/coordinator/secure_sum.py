@@ -6,6 +6,7 @@ disk, so a coordinator that was killed goes on with the same survivors to the sa
 nothing is lost with it: members answer the same request with the same bytes.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -172,6 +173,9 @@ class SecureAttempt:
             reply = outcome.message if isinstance(outcome, Answer) else None
             if isinstance(reply, messages.SecureReady):
                 keys[outcome.site] = reply.keys
+                # While others are at work yet; what fits is remembered, the rest is said later.
+                with contextlib.suppress(FedwardError):
+                    machine.verify_ready(self._rules, self._binding, outcome.site, reply.keys)
             else:
                 refused.append(_failure_of(outcome))
         return keys, refused
