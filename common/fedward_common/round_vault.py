@@ -10,16 +10,17 @@ a block is bound to its place and to whether it is the last: blocks that were cu
 repeated or taken from another file do not open.
 """
 
+import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from fedward_common.atomic_files import full_disk_named, sync_folder, write_all, write_atomically
 from fedward_common.crypto.key_derivation import derive_key
-from fedward_common.crypto.sealing import TAG_BYTES, open_sealed, seal
+from fedward_common.crypto.sealing import TAG_BYTES, open_sealed, seal, seal_into
 from fedward_common.crypto.secret_bytes import SecretBytes
 from fedward_common.errors import CorruptFileError, UnverifiedMessageError
 
@@ -29,7 +30,9 @@ _BLOCK_LABEL = "fedward round vault block v1"
 _KEY_BYTES = 32
 _SALT_BYTES = 16
 _LENGTH_BYTES = 8
-_BLOCK_BYTES = 1 << 20
+# A second-level cache holds a block, plain and sealed.
+_BLOCK_BYTES = 1 << 18
+_SPARE_FROM_BYTES = 1 << 16
 
 
 _Identity = tuple[int, int, int, int]
@@ -45,10 +48,13 @@ class RoundVault:
     Args:
         folder: Of this round alone; made when something is written.
         durable: Whether a write must outlive a power cut, and not the process alone.
+        spare: Where the one large file that `destroy` made unreadable stays, for the next `write`
+            to be written over it: new blocks of a disk take many times as long. None for nowhere.
     """
 
     folder: Path
     durable: bool = True
+    spare: Path | None = None
     _key: tuple[_Identity, SecretBytes] | None = field(default=None, init=False, repr=False)
     _paths: dict[str, Path] = field(default_factory=dict, init=False, repr=False)
     _last: dict[str, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
@@ -82,13 +88,8 @@ class RoundVault:
             DiskFullError: No space; the old file is untouched.
         """
         round_key, salt = self._round_key(), os.urandom(_SALT_BYTES)
-        num_blocks = max(1, -(-sum(memoryview(part).nbytes for part in parts) // _BLOCK_BYTES))
-        sealed = (
-            seal(_block_key(round_key, salt, place, place + 1 == num_blocks, name), block,
-                 associated=name.encode())
-            for place, block in enumerate(_in_blocks(parts))
-        )  # fmt: skip
-        write_whole(self._path(name), itertools.chain((salt,), sealed), durable=self.durable)
+        blocks = _sealed_blocks(round_key, salt, name, parts)
+        write_whole(self._path(name), blocks, durable=self.durable, over=self.spare)
 
     def read_into(self, name: str, *places: memoryview) -> bool:
         """Open a file into memory of the caller, without a second copy of it.
@@ -227,7 +228,14 @@ class RoundVault:
             path.unlink()
         for name in names:
             if name != _KEY and goes(name):
-                self._path(name).unlink(missing_ok=True)
+                self._remove(self._path(name))
+
+    def _remove(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self.spare is not None and path.stat().st_size >= _SPARE_FROM_BYTES:
+                path.replace(self.spare)
+            else:
+                path.unlink()
 
     def _path(self, name: str) -> Path:
         # To make a path costs more than to look at its file.
@@ -255,26 +263,33 @@ class RoundVault:
         return known
 
 
-def write_whole(path: Path, blocks: Iterable[bytes | memoryview], *, durable: bool) -> None:
+def write_whole(
+    path: Path, blocks: Iterable[bytes | memoryview], *, durable: bool, over: Path | None = None
+) -> None:
     """Write a file of its owner alone, whole or not at all.
 
     Args:
         path: Its folder exists.
         blocks: Its content, in order.
         durable: Whether it must outlive a power cut, and not the process alone.
+        over: A file of the same disk that nobody needs, if it is there: it is written over.
 
     Raises:
         DiskFullError: No space; the old file is untouched.
     """
     if durable:
-        write_atomically(path, blocks, mode=0o600)
+        write_atomically(path, blocks, mode=0o600, over=over)
         return
     temporary = path.with_name(f".{path.name}.tmp")
     with full_disk_named(path):
-        file = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        if over is not None:
+            with contextlib.suppress(FileNotFoundError):
+                over.rename(temporary)
+        file = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
             for block in blocks:
                 write_all(file, block)
+            os.ftruncate(file, os.lseek(file, 0, os.SEEK_CUR))
         finally:
             os.close(file)
         temporary.replace(path)
@@ -320,19 +335,36 @@ def _block_key(
     return derive_key(round_key, label=_BLOCK_LABEL, context=context)
 
 
-def _in_blocks(parts: Iterable[bytes | memoryview]) -> Iterator[bytes | bytearray]:
-    """Cut joined parts into blocks of one length; the last is as long or shorter."""
-    block = bytearray()
+def _sealed_blocks(
+    round_key: SecretBytes, salt: bytes, name: str, parts: Sequence[bytes | memoryview]
+) -> Iterator[bytes | memoryview]:
+    """Give the salt, then joined parts sealed in blocks of one length; the last may be shorter.
+
+    Each block lies in the memory of the one before: it is to be written before the next is taken.
+    """
+    num_bytes = sum(memoryview(part).nbytes for part in parts)
+    num_blocks = max(1, -(-num_bytes // _BLOCK_BYTES))
+    yield salt
+    size = min(num_bytes, _BLOCK_BYTES)
+    room = memoryview(bytearray(size + TAG_BYTES))
+    for place, block in enumerate(_in_blocks(parts, memoryview(bytearray(size)))):
+        key = _block_key(round_key, salt, place, place + 1 == num_blocks, name)
+        yield seal_into(key, block, associated=name.encode(), room=room)
+
+
+def _in_blocks(parts: Iterable[bytes | memoryview], block: memoryview) -> Iterator[memoryview]:
+    """Cut joined parts into blocks, each in the memory of the one before; at least one comes."""
+    filled = 0
     for part in parts:
         view = memoryview(part).cast("B")
         while view:
-            if len(block) == _BLOCK_BYTES:
+            if filled == len(block):
                 yield block
-                block = bytearray()
-            room = _BLOCK_BYTES - len(block)
-            block += view[:room]
-            view = view[room:]
-    yield block
+                filled = 0
+            size = min(len(view), len(block) - filled)
+            block[filled : filled + size] = view[:size]
+            view, filled = view[size:], filled + size
+    yield block[:filled]
 
 
 def _fill(places: Iterable[memoryview], blocks: Iterator[bytes]) -> bool:

@@ -136,7 +136,7 @@ def test_only_the_owner_may_read_any_of_it(vault: RoundVault) -> None:
 
 # -- blocks ----------------------------------------------------------------------------------------
 
-BLOCK, TAG, SALT = 1 << 20, 16, 16
+BLOCK, TAG, SALT = 1 << 18, 16, 16
 SEALED_BLOCK = BLOCK + TAG
 
 
@@ -327,3 +327,53 @@ def test_without_the_key_no_record_can_be_read(vault: RoundVault) -> None:
     vault.destroy()
     assert vault.latest("state.sealed") is None
     assert not list(vault.folder.glob("*.sealed"))
+
+
+LARGE = b"a vector of many values " * 5000
+
+
+@pytest.fixture(params=[True, False], ids=["durable", "simulated"])
+def recycling(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], RoundVault]:
+    return lambda name: RoundVault(tmp_path / name, request.param, tmp_path / "spare")
+
+
+def test_a_large_file_that_was_destroyed_is_the_next_ones_and_cannot_be_read(
+    recycling: Callable[[str], RoundVault], tmp_path: Path
+) -> None:
+    first, second = recycling("round-1"), recycling("round-2")
+    first.write("a.sealed", LARGE)
+    first.write("small.sealed", CONTENT)
+    written = (first.folder / "a.sealed").stat().st_ino
+    first.destroy()
+    assert list(first.folder.iterdir()) == []
+    assert (tmp_path / "spare").stat().st_ino == written
+    second.write("a.sealed", CONTENT)  # shorter than what it is written over
+    assert not (tmp_path / "spare").exists()
+    assert (second.folder / "a.sealed").stat().st_ino == written
+    assert found(second, "a.sealed") == CONTENT
+    assert found(first, "a.sealed", len(LARGE)) is None
+
+
+def test_a_spare_that_a_crash_left_half_written_over_is_written_over_again(
+    recycling: Callable[[str], RoundVault], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spare").write_bytes(LARGE * 3)
+    vault = recycling("round")
+    with monkeypatch.context() as patch:
+
+        def killed(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(round_vault, "seal_into", killed)
+        with contextlib.suppress(KeyboardInterrupt):
+            vault.write("a.sealed", LARGE)
+    assert found(vault, "a.sealed", len(LARGE)) is None
+    vault.write("a.sealed", LARGE)
+    assert found(vault, "a.sealed", len(LARGE)) == LARGE
+
+
+def test_a_vault_without_a_place_for_spares_leaves_nothing(vault: RoundVault) -> None:
+    vault.write("a.sealed", LARGE)
+    vault.destroy()
+    vault.forget()
+    assert list(vault.folder.parent.iterdir()) == []

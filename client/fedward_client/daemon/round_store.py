@@ -28,6 +28,7 @@ _STATE = "member.sealed"
 _CONTRIBUTION = "contribution.sealed"
 _ANSWERS = "answers.cbor"
 _ABANDONMENTS = "abandonments-{}.cbor"
+_SPARE = "spare"
 _OVER = "over"
 # A larger contribution is read again from its file: a process may keep those of many sites.
 _MAX_BYTES_AT_HAND = 4 << 20
@@ -52,7 +53,10 @@ class RoundStore:
         cls, run_folder: Path, purpose: messages.SecurePurpose, number: int, *, durable: bool
     ) -> "RoundStore":
         """Name the store of a round; `durable` as in `RoundVault`."""
-        return cls(RoundVault(run_folder / "secure" / _name_of(purpose, number), durable=durable))
+        root = run_folder / "secure"
+        # A hospital keeps no byte of a round that is over, not even one that nobody can read.
+        spare = None if durable else root / _SPARE
+        return cls(RoundVault(root / _name_of(purpose, number), durable, spare))
 
     def is_of(self, purpose: messages.SecurePurpose, number: int) -> bool:
         """Whether it is the store of this round."""
@@ -200,6 +204,7 @@ def close_rounds(run_folder: Path, *, durable: bool) -> None:
     for purpose in ("train", "validation"):
         for folder in (run_folder / "secure").glob(f"{purpose}-*"):
             RoundStore(RoundVault(folder, durable=durable)).close()
+    (run_folder / "secure" / _SPARE).unlink(missing_ok=True)
 
 
 def _name_of(purpose: messages.SecurePurpose, number: int) -> str:

@@ -62,6 +62,30 @@ def seal(key: SecretBytes, plaintext: Content, *, associated: bytes) -> bytes:
     return _cipher(key).encrypt(_NONCE, _plaintext_bytes(plaintext), associated)
 
 
+def seal_into(
+    key: SecretBytes, plaintext: Content, *, associated: bytes, room: memoryview
+) -> memoryview:
+    """Do what `seal` does in memory of the caller, which many messages in turn may use.
+
+    Args:
+        key: 32 bytes that seal nothing else, ever.
+        plaintext: Just under 2 GiB at most.
+        associated: What is authenticated and not sent.
+        room: Bytes that may be written over: as many as the plaintext has, and a tag, or more.
+
+    Returns:
+        The beginning of `room`: the ciphertext, then a tag of 16 bytes.
+
+    Raises:
+        ConfigurationError: The plaintext is longer than the cipher takes.
+        MalformedMessageError: The key has not 32 bytes.
+    """
+    content = _plaintext_bytes(plaintext)
+    sealed = room[: len(content) + TAG_BYTES]
+    _cipher(key).encrypt_into(_NONCE, content, associated, sealed)
+    return sealed
+
+
 def open_sealed(key: SecretBytes, sealed: Content, *, associated: bytes) -> bytes:
     """Give the plaintext of `seal`.
 

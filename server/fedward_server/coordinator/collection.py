@@ -40,6 +40,9 @@ from fedward_server.coordinator.secure_sum import (
     SecureSum,
 )
 
+# What is left of the masked totals of the last round, unreadable, for those of the next.
+_SPARE = ".spare-totals"
+
 Terms = Mapping[str, Mapping[str, Any]]
 
 
@@ -203,6 +206,8 @@ class SecureCollection:
         layout = evaluation_layout(self._setup.job, len(sites))
         attempt = self._attempt(split, asked, layout, sites)
         _take_total(self._collect(attempt, asked, lambda _: None), pooled, asked)
+        if split == "test":  # the last question of a run
+            (self._setup.folder / _SPARE).unlink(missing_ok=True)
 
     def committed(self) -> None:
         """Destroy masked totals and shares."""
@@ -218,7 +223,9 @@ class SecureCollection:
         participants: list[SiteId],
     ) -> SecureAttempt:
         # It outlives a kill, not a power cut: a sum that was lost costs a round, and never more.
-        vault = RoundVault(self._setup.folder / f"secure-{purpose}", durable=False)
+        folder = self._setup.folder
+        spare = folder / _SPARE if purpose == "train" else None
+        vault = RoundVault(folder / f"secure-{purpose}", durable=False, spare=spare)
         return SecureAttempt(
             self._setup,
             self._exchange,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fedward_common.crypto.mask_stream import Words
 from fedward_common.crypto.secret_bytes import SecretBytes
 from fedward_common.errors import CorruptFileError, MalformedMessageError
-from fedward_common.round_vault import RoundVault, forget_vault
+from fedward_common.round_vault import RoundVault
 from fedward_common.secagg.binding import RoundBinding
 from fedward_common.secagg.layout import ContributionLayout
 from fedward_common.secagg.packing import add_packed
@@ -105,4 +105,4 @@ class AttemptFiles:
     def forget(self) -> None:
         """Destroy both."""
         if self.vault.folder.is_dir():
-            forget_vault(self.vault.folder, durable=self.vault.durable)
+            self.vault.forget()

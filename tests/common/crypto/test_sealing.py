@@ -16,7 +16,15 @@ from fedward_common.crypto.key_agreement import (
     SystemKem,
     diffie_hellman_with_point,
 )
-from fedward_common.crypto.sealing import BOX_HEADER_BYTES, open_box, open_sealed, seal, seal_to
+from fedward_common.crypto.sealing import (
+    BOX_HEADER_BYTES,
+    TAG_BYTES,
+    open_box,
+    open_sealed,
+    seal,
+    seal_into,
+    seal_to,
+)
 from fedward_common.crypto.secret_bytes import SecretBytes
 from fedward_common.errors import (
     ConfigurationError,
@@ -50,6 +58,22 @@ def test_a_sealed_message_is_that_of_another_implementation(known: dict[str, str
     key, text, associated, sealed = unhex(known, "key", "plaintext", "associated", "sealed")
     assert seal(SecretBytes(key), text, associated=associated) == sealed
     assert open_sealed(SecretBytes(key), sealed, associated=associated) == text
+
+
+@given(text=texts, associated=texts, more=st.integers(0, 40))
+def test_sealed_into_memory_of_the_caller_it_is_the_same(
+    text: bytes, associated: bytes, more: int
+) -> None:
+    room = bytearray(len(text) + TAG_BYTES + more)
+    sealed = seal_into(KEY, text, associated=associated, room=memoryview(room))
+    assert sealed == seal(KEY, text, associated=associated)
+    assert room[: len(sealed)] == sealed
+    assert not any(room[len(sealed) :])
+
+
+def test_room_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ValueError, match="buffer"):
+        seal_into(KEY, b"text", associated=b"", room=memoryview(bytearray(3 + TAG_BYTES)))
 
 
 @given(key=st.binary(min_size=32, max_size=32), text=texts, associated=texts)
