@@ -13,7 +13,8 @@ split_record.sqlite     the split of every patient that was ever in a snapshot, 
 policy.toml         what a job may spend of the patients' privacy (`site_policy`)
 ledger_begun.json   says which ledger was begun here; sealed
 ledger/             what was spent; trust/ledger-head.json vouches for its last entry as well
-runs/RUN/           accepted manifest of a run, and the snapshots it goes on with
+runs/RUN/           accepted manifest of a run, the snapshots it goes on with, and which messages
+                    were answered (`daemon.answered_questions`)
 jobs/RUN/           what was asked for, and what was decided (`jobs.job_store`)
 egress/RUN.jsonl    what left, by kind and size (`jobs.egress_record`)
 cache/              decoded job views; cache/native/ has what they are made from (`native_cache`)
