@@ -1,10 +1,11 @@
 """The site's own record of what it refused, and of who decided.
 
 Hash-chained lines in `audit.jsonl` of the home. Each refusal of a message stands there: the
-coordinator learns the code, and so does the hospital. So does each decision of a person about jobs,
-with the account it was made from. Several processes of a site may write; they take turns. What is
-refused again and again is counted (`refusal_tally`), and what is counted lies in `refusals.json`
-until it is written: a kill loses none of it, and after a power cut the counting begins anew.
+coordinator learns the code, and so does the hospital. So does each message that was answered and
+came again (REPLAY), and each decision of a person about jobs, with the account it was made from.
+Several processes of a site may write; they take turns. What is refused again and again is counted
+(`refusal_tally`), and what is counted lies in `refusals.json` until it is written: a kill loses
+none of it, and after a power cut the counting begins anew.
 
 A line holds codes, numbers and words that this program knows, and names of sites and runs; nothing
 of a patient, and no text of a peer. Of what could not be believed it holds what Flower called it.
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 AUDIT_FILE = "audit.jsonl"
 TALLY_FILE = "refusals.json"
 APP_RAISED = "CLIENT_APP_RAISED"
+REPLAY = "REPLAY"
 
 _LOCK = ".audit.lock"
 # Refusals of a whole run for what would leave in clear.
@@ -67,6 +69,20 @@ def audit_refusal(
     line = _asked(site, header, message) | {"code": refusal_code(error)}
     share: Share = "secrecy" if concerns_secrecy else "coordinator"
     _count(site.home, share, line, now_seconds=site.utc_seconds())
+
+
+def audit_repetition(site: "OpenSite", header: "Header", message: messages.Message | None) -> None:
+    """Write down that a message that was answered came again.
+
+    Whether it is answered alike now is not said; where it is refused, that has a line of its own.
+
+    Args:
+        site: Whose.
+        header: Of the message, verified.
+        message: What it asks; None where that cannot be read.
+    """
+    line = _asked(site, header, message) | {"code": REPLAY}
+    _count(site.home, "repeated", line, now_seconds=site.utc_seconds())
 
 
 def audit_unbelieved(

@@ -3,22 +3,24 @@
 A refusal that is new is a line at once. The same one again is counted, and the count becomes a line
 of its own when an hour has passed since the last. An hour has so many new lines of each share; of
 what comes beyond, the number by code. What concerns secrecy has a share that nothing else uses up.
-So a record grows by a known amount whoever asks, and each refusal stands in it, in a count of it,
-or in a count that is not written yet.
+A question that was answered and came again is no refusal; it is written down in the same way, with
+a share of its own. So a record grows by a known amount whoever asks, and each refusal stands in it,
+in a count of it, or in a count that is not written yet.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Share = Literal["coordinator", "secrecy", "stranger", "account"]
+Share = Literal["coordinator", "secrecy", "repeated", "stranger", "account"]
 """Whose lines a refusal takes: those of a coordinator that signed, of one where the secrecy of a
-contribution was concerned, of whoever could not be believed, or of an account here."""
+contribution was concerned, of one that said again what was answered, of whoever could not be
+believed, or of an account here."""
 
 Line = dict[str, str | int | float]
 
 LINES_AN_HOUR: Mapping[Share, int] = {
-    "coordinator": 60, "secrecy": 60, "stranger": 10, "account": 10,
+    "coordinator": 60, "secrecy": 60, "repeated": 60, "stranger": 10, "account": 10,
 }  # fmt: skip
 MAX_COUNTED = 64
 # More than there are codes of secrecy; what comes beyond is counted together, under no code.
@@ -65,7 +67,7 @@ class LeftOut:
 
     def line(self) -> Line:
         """Give the line of them."""
-        who = "coordinator" if self.share == "secrecy" else self.share
+        who = self.share if self.share in ("stranger", "account") else "coordinator"
         code: Line = {"code": self.code} if self.code else {}
         when = round(self.last_seconds, 3)
         return {"left_out": self.times, "from": who, **code, "last_utc_seconds": when}

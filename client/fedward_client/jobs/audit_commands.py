@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedward_client.cohorts.registered.cohort_work import open_site_home
-from fedward_client.daemon.audit import audit_lines
+from fedward_client.daemon.audit import REPLAY, audit_lines
 from fedward_client.jobs.commands import moment, print_json, say
 from fedward_client.jobs.refusal_words import words_of_refusal
 from fedward_common.command_line import printable
@@ -25,7 +25,7 @@ _ASKED = {
 
 
 def show_audit(home_folder: Path, run: str | None, last: int, *, json_output: bool) -> None:
-    """Say what was refused and decided last, in the order of time.
+    """Say what was refused, asked again and decided last, in the order of time.
 
     Args:
         home_folder: Of the site.
@@ -73,7 +73,7 @@ def _show_entries(entries: Sequence[dict[str, Any]]) -> None:
     table.add_column("time (UTC)", no_wrap=True)
     table.add_column("run", no_wrap=True)
     table.add_column("what", overflow="fold")
-    table.add_column("refused with", no_wrap=True)
+    table.add_column("code", no_wrap=True)
     table.add_column("times", justify="right", no_wrap=True)
     for one in entries:
         time = moment(_seconds_of(one)).removesuffix(" UTC")
@@ -92,11 +92,16 @@ def _what(entry: dict[str, Any]) -> str:
     if "order" in entry:
         return f"an order of {entry.get('by', '')}"
     if "left_out" in entry:
-        who = entry.get("from", "")
-        return f"more refusals of {'an' if who == 'account' else 'a'} {who}, not listed"
+        return _left_out(entry)
     if "unbelieved" in entry:
         return f"{entry['unbelieved'] or 'a message'}, not believed"
     return _asked(entry) + (f": {entry['note']}" if "note" in entry else "")
+
+
+def _left_out(entry: dict[str, Any]) -> str:
+    who = entry.get("from", "")
+    what = "repetitions" if entry.get("code") == REPLAY else "refusals"
+    return f"more {what} of {'an' if who == 'account' else 'a'} {who}, not listed"
 
 
 def _asked(entry: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ _MAYBE_ATTACK = "call the consortium's office: it may be an attack"
 _ATTACK = "an attack until explained: call the consortium's office"
 _COORDINATOR_FAULT = "a fault of the coordinator's software, or an attack"
 _RESTARTED = "nothing after a restart of the coordinator; else an attack until explained"
+_RESTARTED_OR_LOST = "nothing after a restart of the coordinator or a broken line; else ask it why"
 _NEXT_ROUND = "nothing: the next round goes on"
 _LOOK_AT_CLOCK = "look at your clock; then ask the coordinator"
 
@@ -64,6 +65,10 @@ _COORDINATORS_QUESTION: dict[str, tuple[str, str]] = {
     "UNEXPECTED_KIND": ("a message of a kind that no site answers", _ASK_COORDINATOR),
     "UNKNOWN_RUN": ("a run that this site never agreed to", _ASK_COORDINATOR),
     "MANIFEST_DIFFERS": ("the run was asked for with another manifest before", _ASK_COORDINATOR),
+    "REPLAY": (
+        "a question that was answered came again, word for word; no refusal by itself",
+        _RESTARTED_OR_LOST,
+    ),
     "NOT_A_TRAINER": ("this site was not to train in the run", _ASK_COORDINATOR),
     "ROUND_OUT_OF_RANGE": ("the job has no such round", _ASK_COORDINATOR),
     "WEIGHTS_MISMATCH": ("the weights do not fit the model of the job", _ASK_COORDINATOR),

@@ -69,7 +69,7 @@ def test_beyond_the_lines_of_an_hour_the_code_and_the_number_are_kept(share: Sha
     assert written == LINES_AN_HOUR[share]
     left_out: Line = {
         "left_out": 1000 - LINES_AN_HOUR[share],
-        "from": "coordinator" if share == "secrecy" else share,
+        "from": share if share in ("stranger", "account") else "coordinator",
         "code": "UNKNOWN_RUN",
         "last_utc_seconds": NOON + 999,
     }

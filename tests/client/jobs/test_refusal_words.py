@@ -3,7 +3,7 @@
 import pytest
 from tests.refusal_codes import sent_codes
 
-from fedward_client.daemon.audit import APP_RAISED
+from fedward_client.daemon.audit import APP_RAISED, REPLAY
 from fedward_client.enrolment.node_news import DUPLICATE
 from fedward_client.jobs.refusal_words import _WORDS, words_of_refusal
 
@@ -11,13 +11,13 @@ UNKNOWN = words_of_refusal("OF_ANOTHER_RELEASE")
 
 
 def test_every_code_that_a_site_sends_or_writes_down_has_words() -> None:
-    written = {*sent_codes(), APP_RAISED, DUPLICATE, "NOT_ALLOWED"}
+    written = {*sent_codes(), APP_RAISED, DUPLICATE, REPLAY, "NOT_ALLOWED"}
     missing = sorted(code for code in written if words_of_refusal(code) == UNKNOWN)
     assert missing == [], f"add words in jobs/refusal_words.py: {missing}"
 
 
 def test_no_words_are_kept_of_a_code_that_is_never_sent() -> None:
-    assert set(_WORDS) - sent_codes() == {APP_RAISED, DUPLICATE, "NOT_ALLOWED"}
+    assert set(_WORDS) - sent_codes() == {APP_RAISED, DUPLICATE, REPLAY, "NOT_ALLOWED"}
 
 
 @pytest.mark.parametrize("code", ["E_COHORT_CHANGED", "UNKNOWN_RUN", "SECAGG_CLOSED"])
