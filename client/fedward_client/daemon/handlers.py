@@ -5,7 +5,8 @@ run this site accepted. Answers carry what the design's table allows and nothing
 leaves as its code.
 """
 
-from fedward_client.daemon.audit import audit_note, audit_refusal
+from fedward_client.daemon.answered_questions import note_answered, was_answered
+from fedward_client.daemon.audit import audit_note, audit_refusal, audit_repetition
 from fedward_client.daemon.run_result import take_result
 from fedward_client.daemon.sealed_replies import sealed_reply
 from fedward_client.daemon.secure_rounds import answer_step
@@ -52,6 +53,7 @@ def answer_request(
     """
     header = verify_envelope(unverified, arrays, lambda _: site.coordinator_key, any_protocol=True)
     _verify_addressee(site, header)
+    is_again = _note_if_again(site, header, unverified)
     try:
         require_spoken(header.protocol)
         message, answer_arrays = _dispatch(site, header, unverified, arrays, flower_type)
@@ -69,12 +71,22 @@ def answer_request(
         return signed, sent
     try:
         _note_departure(site, header, signed, message, sent)
+        if not is_again and not isinstance(message, messages.Refusal):
+            note_answered(site.home, header.run, unverified.sha256)
     except DiskFullError as error:
         # What cannot be listed does not leave; that a disk is full is a code, and may.
         _log_refusal(site, header, error)
         audit_refusal(site, header, _message_in(header, unverified), error)
         return _signed(site, header, unverified, messages.Refusal(error.code), {}), {}
     return signed, sent
+
+
+def _note_if_again(site: OpenSite, header: Header, envelope: Envelope) -> bool:
+    """Write it down where this very message was answered before; say whether it was."""
+    if site.is_simulated or not was_answered(site.home, header.run, envelope.sha256):
+        return False
+    audit_repetition(site, header, _message_in(header, envelope))
+    return True
 
 
 def _note_departure(

@@ -1,5 +1,6 @@
 """`fedward-site audit show`: what was refused and decided, in words."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,18 @@ from tests.client.conftest import Ended, Site
 from tests.client.jobs.asking_coordinator import Asking, asking
 from tests.told_results import a_result
 
-from fedward_client.daemon.audit import audit_order, audit_unbelieved, open_audit
+from fedward_client.daemon.audit import (
+    audit_order,
+    audit_repetition,
+    audit_unbelieved,
+    open_audit,
+)
+from fedward_client.daemon.refusal_tally import LINES_AN_HOUR
+from fedward_client.daemon.site_state import open_site
 from fedward_client.jobs import decisions
 from fedward_common.crypto.signing import SigningKey
 from fedward_common.errors import UnverifiedMessageError
+from fedward_common.wire.header import Header
 
 NOON = 1_700_049_600.0
 
@@ -105,6 +114,38 @@ def test_a_result_that_was_told_and_one_that_was_refused_are_named(
     assert "told the result" in shown
     assert f"{asked.run[:8]} the result" in shown
     assert "another message" not in shown
+
+
+def test_a_question_that_came_again_is_shown_in_words_and_as_no_refusal(
+    site: Site, tmp_path: Path
+) -> None:
+    one = asking(tmp_path, jobs='approval = "within-policy"')
+    for _ in range(3):
+        assert one.propose() == one.train() == ""
+    shown = " ".join(run(site, one).out.split())
+    for words in ("the job REPLAY", "train, round 1 REPLAY", "came again", "a broken line"):
+        assert words in shown, words
+    assert "refused" not in shown
+    entries = [entry for entry in told(site, one) if "decision" not in entry]
+    codes = [(entry["kind"], entry["code"], entry.get("times")) for entry in entries]
+    assert sorted(codes, key=str) == [
+        ("manifest.query", "REPLAY", 1), ("manifest.query", "REPLAY", None),
+        ("train.round", "REPLAY", 1), ("train.round", "REPLAY", None),
+    ]  # fmt: skip
+
+
+def test_repetitions_that_were_left_out_are_called_so(site: Site, asked: Asking) -> None:
+    opened = open_site(asked.home.folder)
+    subject = asked.coordinator.subject()
+    for number in range(LINES_AN_HOUR["repeated"] + 5):
+        header = Header(
+            **vars(dataclasses.replace(subject, round=number)), sender="coordinator",
+            recipient="birch", kind="train.round", in_reply_to="", body_sha256="",
+            arrays_sha256={},
+        )  # fmt: skip
+        audit_repetition(opened, header, None)
+    shown = " ".join(run(site, asked).out.split())
+    assert "more repetitions of a coordinator, not listed REPLAY 5 " in shown
 
 
 def test_a_record_that_was_changed_is_not_shown(site: Site, asked: Asking) -> None:

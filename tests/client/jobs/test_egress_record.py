@@ -82,7 +82,9 @@ def test_what_cannot_be_listed_does_not_leave(
     def full(*_: object, **__: object) -> None:
         raise DiskFullError("no space is left")
 
-    monkeypatch.setattr("fedward_client.daemon.handlers.note_departure", full)
-    answer = one.coordinator.train()
-    assert answer.message == messages.Refusal("DISK_FULL")
-    assert answer.arrays == {}
+    for note in ("note_departure", "note_answered"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"fedward_client.daemon.handlers.{note}", full)
+            answer = one.coordinator.train()
+        assert answer.message == messages.Refusal("DISK_FULL")
+        assert answer.arrays == {}

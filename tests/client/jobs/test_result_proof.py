@@ -54,6 +54,13 @@ def test_sound_results_are_counted(site: Site, told: Asking) -> None:
     assert "signed each of 1 results" in verify(site, told).out
 
 
+def test_a_result_that_was_told_again_is_proven_as_well(site: Site, told: Asking) -> None:
+    tell(told)
+    with ChainedLines(told.home.folder / "audit.jsonl") as log:
+        assert [line.get("code") for line in log.entries()][-1] == "REPLAY"
+    assert json.loads(verify(site, told, "--json").out)["results"] == 1
+
+
 def test_a_roster_that_counts_no_longer_still_says_whose_key_it_was(
     site: Site, told: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
