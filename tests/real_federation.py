@@ -237,14 +237,14 @@ class RealFederation:
 
     def ask_before_jobs(self, site: str) -> Path:
         """Make a site's home one of a hospital, where each job waits for a person."""
+        home = self.make_hospital(site)
+        _change(home / "policy.toml", 'approval = "within-policy"', 'approval = "ask"')
+        return home
+
+    def make_hospital(self, site: str) -> Path:
+        """Make a site's home one that is no simulation; its policy stays."""
         home = self.tiny.homes[SiteId(site)]
-        for name, before, after in (
-            ("site.toml", "simulated = true\n", ""),
-            ("policy.toml", 'approval = "within-policy"', 'approval = "ask"'),
-        ):
-            text = (home / name).read_text()
-            assert before in text
-            (home / name).write_text(text.replace(before, after))
+        _change(home / "site.toml", "simulated = true\n", "")
         return home
 
     def site_tells(self, site: str, *words: str) -> Any:
@@ -297,3 +297,9 @@ def make_real_federation(folder: Path, job: Job | None = None) -> RealFederation
     real = RealFederation(folder, tiny)
     real.state_node_keys()
     return real
+
+
+def _change(file: Path, before: str, after: str) -> None:
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))

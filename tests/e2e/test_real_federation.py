@@ -3,6 +3,7 @@
 Every run here must end with the weights of the same job and seed in one process, bit for bit.
 """
 
+import dataclasses
 import datetime
 import socket
 import ssl
@@ -98,7 +99,9 @@ def waiting_job(real: RealFederation, site: str, seconds: float = RUN_SECONDS) -
 
 @pytest.mark.slow
 def test_a_run_goes_on_after_kills_and_without_flowers_database(real: RealFederation) -> None:
+    real.tiny = dataclasses.replace(real.tiny, seals_answers=True)
     simulated = expected(real, OPEN)
+    real.make_hospital(SITES[0])
     coordinator = real.start_coordinator()
     killed, *others = [real.start_site(site) for site in SITES]
     coordinator.wait_for("round.committed", RUN_SECONDS, round=1)
@@ -112,13 +115,23 @@ def test_a_run_goes_on_after_kills_and_without_flowers_database(real: RealFedera
     for file in real.coordinator_home.flower.glob("superlink.sqlite*"):
         file.unlink()
     wait_until_gone(killed)
+    asked_again = num_asked_again(real, SITES[0])
+    assert asked_again >= 1
 
     coordinator = real.start_coordinator()
     assert [line["event"] for line in coordinator.lines[:1]] == ["database.rebuilt"]
     others.append(real.start_site(SITES[0]))
     coordinator.wait_for("run.finished", RUN_SECONDS, run=RUN)
     assert outcome(real) == simulated
+    assert num_asked_again(real, SITES[0]) > asked_again  # which another process answered
     require_all_end(*others, coordinator)
+
+
+def num_asked_again(real: RealFederation, site: str) -> int:
+    """Give how often a site noted that it was asked for the run in the words of before (F28)."""
+    written = [one for one in real.site_tells(site, "audit", "show")["entries"] if "code" in one]
+    assert {one["code"] for one in written} <= {"REPLAY"}
+    return sum(one.get("times", 1) for one in written if one["kind"] == "manifest.query")
 
 
 def wait_until_gone(process: Process, seconds: float = 20) -> None:
