@@ -84,9 +84,17 @@ _COORDINATORS_QUESTION: dict[str, tuple[str, str]] = {
         "it told another result of this run before",
         "ask it why; fedward-site audit verify checks what it signed",
     ),
+    "PROTOCOL_TOO_NEW": (
+        "the run speaks a newer protocol than your release",
+        "upgrade here; until then the coordinator may begin a run for your release",
+    ),
+    "PROTOCOL_TOO_OLD": (
+        "the run speaks an older protocol than your release knows",
+        "nothing: the coordinator upgrades, or begins a run of a newer protocol",
+    ),
     "PROTOCOL_VERSION": (
-        "your release and the coordinator's do not fit",
-        "bring both to one release",
+        "a message speaks another protocol than its run",
+        "ask the coordinator; both sides may need one release",
     ),
     "DELTA_TOO_LARGE": ("delta is too large for your number of patients", _COORDINATOR_CHANGES),
     "BATCH_TOO_LARGE": ("a step would draw more patients than you have", _COORDINATOR_CHANGES),

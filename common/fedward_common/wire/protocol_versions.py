@@ -8,6 +8,8 @@ manifest.
 from fedward_common.errors import MalformedMessageError
 from fedward_common.wire.messages import PROTOCOL_VERSION
 
+_UPGRADE_HERE = "upgrade this side, or let a run of a version begin that is spoken here"
+_UPGRADE_THERE = "upgrade the side that it came from, and let a run of its newest version begin"
 _HINT = "bring both sides to the same release"
 
 
@@ -24,16 +26,20 @@ def spoken_versions(newest: int) -> tuple[int, ...]:
 def require_spoken(version: int) -> None:
     """Check the version of a message or a manifest.
 
+    The code says who is behind, so that whoever hears nothing else knows which side to upgrade.
+
     Raises:
-        MalformedMessageError: `PROTOCOL_VERSION`; it is not spoken here.
+        MalformedMessageError: It is not spoken here: `PROTOCOL_TOO_NEW` or `PROTOCOL_TOO_OLD`.
     """
     spoken = spoken_versions(newest_version())
-    if version not in spoken:
-        raise MalformedMessageError(
-            f"protocol {version} came, {' and '.join(map(str, spoken))} is spoken here",
-            hint=_HINT,
-            code="PROTOCOL_VERSION",
-        )
+    if version in spoken:
+        return
+    is_newer = version > newest_version()
+    raise MalformedMessageError(
+        f"protocol {version} came, {' and '.join(map(str, spoken))} is spoken here",
+        hint=_UPGRADE_HERE if is_newer else _UPGRADE_THERE,
+        code="PROTOCOL_TOO_NEW" if is_newer else "PROTOCOL_TOO_OLD",
+    )
 
 
 def require_version_of_run(version: int, of_run: int) -> None:

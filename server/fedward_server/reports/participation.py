@@ -62,7 +62,11 @@ _MEANINGS = {
     "ROUND_OUT_OF_RANGE": "the job has no such round",
     "TEST_ALREADY_USED": "other weights were tested on the site's test patients in this run",
     "UNEXPECTED_KIND": "the site was asked something that no coordinator asks",
-    "PROTOCOL_VERSION": "the site and the coordinator have releases that do not fit",
+    "PROTOCOL_TOO_NEW": "the run's protocol is newer than the site's release: upgrade the site, "
+    "or launch a run of the version before with --protocol",
+    "PROTOCOL_TOO_OLD": "the run's protocol is older than the site's release knows: upgrade the "
+    "coordinator, or launch a run of its newest version",
+    "PROTOCOL_VERSION": "a message was of another protocol than its run",
     "ROSTER_NOT_ACCEPTED": "new members wait for the word of somebody at the site",
     "ROSTER_OLD": "the site has seen a newer roster",
     "ROSTER_EXPIRED": "the roster is too old",
@@ -77,7 +81,7 @@ _MEANINGS = {
     "SECAGG_ROUND_OLD": "the site has begun a later round",
     "SECAGG_OUT_OF_ORDER": "a step of the sum came before its turn",
     "SECAGG_BINDING": "the step belongs to another run, round, attempt or list",
-    "SECAGG_SUITE": "the site and the coordinator use other ciphers",
+    "SECAGG_SUITE": "the site and the coordinator use other ciphers: bring both to one release",
     "SECAGG_CODEC_DIFFERS": "the site and the coordinator encode updates in other ways",
     "SECAGG_ROSTER": "the sum was asked for with another roster",
     "SECAGG_TOO_MANY_SITES": "more sites than the sum has room for",

@@ -20,16 +20,21 @@ def test_a_release_speaks_its_newest_version_and_the_one_before(
     assert spoken_versions(newest) == spoken
 
 
-@pytest.mark.parametrize("version", [-(2**62), -1, 0, 1, 4, 5, 2**62])
-def test_whoever_speaks_neither_is_refused_by_a_code_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, version: int
+@pytest.mark.parametrize(
+    ("version", "code", "upgraded"),
+    [(v, "PROTOCOL_TOO_OLD", "the side that it came from") for v in (-(2**62), -1, 0, 1)]
+    + [(v, "PROTOCOL_TOO_NEW", "this side") for v in (4, 5, 2**62)],
+)
+def test_whoever_speaks_neither_is_refused_by_a_code_that_says_who_is_behind(
+    monkeypatch: pytest.MonkeyPatch, version: int, code: str, upgraded: str
 ) -> None:
     monkeypatch.setattr(protocol_versions, "PROTOCOL_VERSION", 3)
     for spoken in (2, 3):
         require_spoken(spoken)
     with pytest.raises(MalformedMessageError, match=f"{version} came, 2 and 3 is spoken") as caught:
         require_spoken(version)
-    assert caught.value.code == "PROTOCOL_VERSION"
+    assert caught.value.code == code
+    assert caught.value.hint.startswith(f"upgrade {upgraded}")
 
 
 def test_no_version_0_goes_before_the_first() -> None:
