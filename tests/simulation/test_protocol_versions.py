@@ -122,4 +122,6 @@ def test_releases_further_apart_refuse_at_the_manifest(
         assert f"{home.name}: {code}" in str(caught.value)
         assert code in (home / "site.log").read_text()
         assert not list(home.glob("runs/*/manifest.cbor"))
-    assert history_of(tmp_path / "run").participants == []
+    history = history_of(tmp_path / "run")
+    assert (history.participants, history.accepted) == ([], {})
+    assert [(f["site"], f["code"]) for f in history.failures] == [(site, code) for site in SITES]

@@ -62,7 +62,8 @@ def require_quorum(
     if not trainers:
         raise QuorumError(
             f"no site can train ({missing or 'none answered'})",
-            hint="correct the data or the cohorts, and start again in another --out folder",
+            hint="mend what the codes name, and start again: a coordinator's run with --resume, "
+            "a simulation in another --out folder",
         )
     raise QuorumError(
         f"{what}: {len(there)} of {len(trainers)} sites, about {share:.0%} of the patients; "

@@ -133,10 +133,14 @@ class RoundLoop:
 
     def _accept(self) -> None:
         accepted, failures = self._find_sites(self._job.quorum.deadline_seconds)
-        # Recorded only with a quorum: else sites that are mended later could never join the run.
+        # Terms only with a quorum: else sites that are mended later could never join the run.
         known = self.history.accepted or accepted
         present = [site for site in accepted if site in known]
-        require_quorum(self._job.quorum, known, present, what="the run", failures=failures)
+        try:
+            require_quorum(self._job.quorum, known, present, what="the run", failures=failures)
+        except QuorumError:
+            self._record.add("acceptance.abandoned", failures=failures)
+            raise
         if not self.history.accepted:
             self._record.add("run.accepted", accepted=accepted, failures=failures)
         self._observer.accepted(known, failures)

@@ -21,6 +21,7 @@ from fedward_server.coordinator.commands.shown import (
 )
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.run_journal import RunHistory
+from fedward_server.reports.participation import code_meaning
 
 if TYPE_CHECKING:
     from fedward_server.coordinator.flower_control import OrderedRun
@@ -176,6 +177,8 @@ def _print_status(status: Mapping[str, Any], view: RunView) -> None:
 def _print_failures(failures: list[dict[str, Any]]) -> None:
     for failure in failures[-_MOST_FAILURES:]:
         where = f"round {failure['round']}" if failure["round"] else "acceptance"
-        print_line(f"{where}: {failure['site']}: {failure['code']}")
+        meaning = code_meaning(failure["code"])
+        told = f"{where}: {failure['site']}: {failure['code']}"
+        print_line(f"{told}: {meaning}" if meaning else told)
     if len(failures) > _MOST_FAILURES:
         print_line(f"({len(failures) - _MOST_FAILURES} earlier ones: --json)")

@@ -178,6 +178,7 @@ _HEADS = {
     "run.rewound": "a checkpoint is damaged; going back to the one before",
     "run.stopped-early": "stopped early: no better evaluation came",
     "evaluation.validation": "last weights evaluated",
+    "acceptance.abandoned": "too few sites accept the run",
     "evaluation.abandoned": "an attempt at an evaluation failed",
     "evaluation.lost": "the sums of an evaluation are lost",
     "run.finished": "finished",

@@ -9,6 +9,7 @@ from tests.tiny_federation import TinyFederation
 
 from fedward_client.daemon.node_key import stated_node_key
 from fedward_client.site_home import SiteHome
+from fedward_common.errors import QuorumError
 from fedward_common.identities import SiteId
 from fedward_server.coordinator.commands import sites_command
 from fedward_server.coordinator.commands.planned_run import present_roster
@@ -75,8 +76,25 @@ def test_status_names_whoever_failed_with_the_code(
     status = json.loads(fedward("status", "faulty", "--json").out)
     told = {"round": 2, "attempt": 1, "site": "birch", "code": "NON_FINITE"}
     assert status["failures"] == [told]
-    assert "round 2: birch: NON_FINITE" in fedward("status", "faulty").out
+    words = "the update held NaN or infinity and was not used"
+    assert f"round 2: birch: NON_FINITE: {words}\n" in fedward("status", "faulty").out
     assert "birch: NON_FINITE" in fedward("watch", "faulty").out
+
+
+def test_a_run_that_too_few_accept_says_who_did_not_and_why(
+    home: CoordinatorHome, fedward: Fedward, member: TinyFederation
+) -> None:
+    faults = dict.fromkeys(("alder", "birch"), "query.manifest/*/*=raise")
+    with pytest.raises(QuorumError):
+        member.run(home.runs / "few", client_app="tests.faulty_site:app", faults=faults)
+    told = {"round": 0, "attempt": 0, "site": "birch", "code": "NODE_UNAVAILABLE"}
+    status = json.loads(fedward("status", "few", "--json").out)
+    assert (told in status["failures"], status["accepted"]) == (True, {})
+    words = "the site was not connected"
+    assert f"acceptance: birch: NODE_UNAVAILABLE: {words}\n" in fedward("status", "few").out
+    rows = json.loads(fedward("sites", "--json").out)["sites"]
+    last = {row["site"]: row["last_answer"] for row in rows}
+    assert last["birch"] == {"run": "few", "round": 0, "code": "NODE_UNAVAILABLE"}
 
 
 def test_status_of_a_run_that_is_not_there_is_one_line(fedward: Fedward) -> None:

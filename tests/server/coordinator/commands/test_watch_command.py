@@ -152,6 +152,13 @@ def test_a_run_that_fails_ends_the_watch_with_its_code(home: CoordinatorHome) ->
     assert "--resume --name half" in raised.value.hint
 
 
+def test_who_did_not_accept_a_run_is_told(home: CoordinatorHome) -> None:
+    refused = {"round": 0, "attempt": 0, "site": "birch", "code": "PROTOCOL_TOO_NEW"}
+    entry = {"kind": "acceptance.abandoned", "failures": [refused]}
+    line = line_of(entry, view_of(home, HALF))
+    assert line == "too few sites accept the run; birch: PROTOCOL_TOO_NEW"
+
+
 def test_a_run_that_is_stopped_ends_the_watch(home: CoordinatorHome) -> None:
     def stop() -> None:
         stop_run(home.runs / HALF, now_seconds=0)
