@@ -13,9 +13,11 @@ from flwr.app import Message
 from tests.masked_federation import MASKED
 from tests.tiny_federation import SITES, TinyFederation, essence, history_of, make_federation
 
+from fedward_client.jobs.job_store import all_jobs
+from fedward_client.jobs.own_result import own_result
 from fedward_client.jobs.result_proof import verify_told_results
 from fedward_client.site_home import SiteHome
-from fedward_common.errors import QuorumError
+from fedward_common.errors import MalformedMessageError, QuorumError
 from fedward_common.wire import protocol_versions
 from fedward_common.wire.flower_records import envelope_of
 from fedward_common.wire.header import decode_header
@@ -102,9 +104,28 @@ def test_what_a_run_of_any_version_told_its_sites_is_verified_on_both_sides(
     grid = TwoReleases(federation, speak, coordinator=2, site=2)
     federation.run(home.runs / "run", grid=grid)
     assert grid.answered == {version}
-    assert sorted(verify_run(home, view_of(home, "run")).receipts) == list(SITES)
-    for site in federation.homes.values():
-        assert verify_told_results(SiteHome(site)) == 1
+    for newest in (2, 9):  # a record outlives the releases that speak its version
+        speak(newest)
+        assert sorted(verify_run(home, view_of(home, "run")).receipts) == list(SITES)
+        for site in federation.homes.values():
+            assert verify_told_results(SiteHome(site)) == 1
+            (job,) = all_jobs(SiteHome(site))
+            told = own_result(SiteHome(site), job).told
+            assert (job.state, job.manifest.protocol, told is None) == ("tested", version, False)
+
+
+def test_an_open_run_of_a_version_that_is_not_spoken_any_more_is_shown_and_not_gone_on_with(
+    tmp_path: Path, speak: Speak
+) -> None:
+    federation = make_federation(tmp_path / "federation")
+    home = CoordinatorHome(federation.key_file.parent)
+    home.make_folders()
+    federation.set_up(home.runs / "run")
+    speak(3)
+    assert view_of(home, "run").manifest.protocol == 1
+    with pytest.raises(MalformedMessageError) as caught:
+        federation.run(home.runs / "run")
+    assert caught.value.code == "PROTOCOL_TOO_OLD"
 
 
 @pytest.mark.parametrize(

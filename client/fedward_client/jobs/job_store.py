@@ -222,7 +222,7 @@ def read_job(home: SiteHome, run: str) -> KeptJob:
     file = accepted if is_accepted else folder / "manifest.cbor"
     try:
         content = file.read_bytes()
-        manifest = decode_manifest(content)
+        manifest = decode_manifest(content, as_record=True)
     except (OSError, FedwardError) as error:
         raise _damaged(file) from error
     return KeptJob(

@@ -11,7 +11,8 @@ from pathlib import Path
 from fedward_client.site_home import SiteHome
 from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import CorruptFileError, FedwardError, UnverifiedMessageError
-from fedward_common.wire.envelope import Envelope, read_header
+from fedward_common.wire.envelope import Envelope
+from fedward_common.wire.header import decode_header
 from fedward_common.wire.kept_envelope import decode_envelope, encode_envelope
 from fedward_common.wire.messages import decode_message, encode_message
 from fedward_common.wire.run_result import ResultReceipt, RunResult
@@ -52,7 +53,8 @@ def told_result(home: SiteHome, run: str) -> ToldResult | None:
     path = _file(home, run, _RESULT)
     try:
         envelope = decode_envelope(path.read_bytes())
-        message = decode_message(read_header(envelope).kind, envelope.body)
+        header = decode_header(envelope.header_bytes, any_protocol=True)
+        message = decode_message(header.kind, envelope.body)
     except FileNotFoundError:
         return None
     except FedwardError as error:

@@ -107,16 +107,20 @@ def _read_answer_key(folder: Path, manifest: Manifest) -> HybridPrivateKey | Non
     return private
 
 
-def read_run_setup(folder: Path, key_file: Path, *, now_seconds: float) -> RunSetup:
+def read_run_setup(
+    folder: Path, key_file: Path, *, now_seconds: float, as_record: bool = False
+) -> RunSetup:
     """Read a run's folder and the coordinator's key, and check the run's roster.
 
     Args:
         folder: Of the run.
         key_file: The coordinator's key; the authority's certificate lies beside it.
         now_seconds: Since 1970, UTC.
+        as_record: The run is looked at and does not go on, so any release's will do.
 
     Raises:
         ConfigurationError: The folder holds no run, or its roster counts no longer.
+        MalformedMessageError: The run is of a protocol or suite that is not spoken here.
     """
     try:
         manifest_bytes = (folder / _MANIFEST).read_bytes()
@@ -127,7 +131,7 @@ def read_run_setup(folder: Path, key_file: Path, *, now_seconds: float) -> RunSe
         raise ConfigurationError(
             f"{folder} holds no run that can go on", hint="start it anew in another folder"
         ) from error
-    manifest = decode_manifest(manifest_bytes)
+    manifest = decode_manifest(manifest_bytes, as_record=as_record)
     roster = roster_beside(key_file, roster_bytes, now_seconds=now_seconds)
     if (roster.version, roster.sha256) != (manifest.roster_version, manifest.roster_sha256):
         raise ConfigurationError(

@@ -56,7 +56,7 @@ def setup_of(home: CoordinatorHome, view: RunView) -> RunSetup:
         issued_at = issued_at_seconds_of((view.folder / _ROSTER).read_bytes())
     except (OSError, MalformedMessageError) as error:
         raise MalformedMessageError("the run's roster is none", hint="restore it") from error
-    return read_run_setup(view.folder, home.key_file, now_seconds=issued_at)
+    return read_run_setup(view.folder, home.key_file, now_seconds=issued_at, as_record=True)
 
 
 def _write(setup: RunSetup, view: RunView, out: Path) -> dict[str, object]:

@@ -94,7 +94,7 @@ def view_of(home: CoordinatorHome, name: str) -> RunView:
         raise ConfigurationError(
             f"{home.runs} has no run {name!r}", hint="fedward runs lists those that are there"
         )
-    manifest = decode_manifest((folder / _MANIFEST).read_bytes())
+    manifest = decode_manifest((folder / _MANIFEST).read_bytes(), as_record=True)
     entries, head = lines_in(folder)
     history = replay(entries)
     return RunView(name, folder, manifest, manifest.job, entries, history, is_stopped(folder), head)
