@@ -27,11 +27,10 @@ from fedward_common.wire.envelope import (
     Subject,
     WireArray,
     hashes_of_arrays,
-    read_header,
     sign_envelope,
 )
 from fedward_common.wire.flower_records import array_record, envelope_of, records_of
-from fedward_common.wire.header import Header
+from fedward_common.wire.header import Header, decode_header
 from fedward_common.wire.messages import (
     SecureStep,
     SecureStepReply,
@@ -60,7 +59,7 @@ def fault_for(faults: str, kind: str, header: Header) -> str:
 def signed_again(key: SigningKey, reply: Message, request: Message, **changes: Any) -> Message:
     """Give a reply with other arrays or header fields, signed as if the site meant it."""
     envelope, arrays = envelope_of(reply.content)
-    header = read_header(envelope)
+    header = decode_header(envelope.header_bytes)
     arrays = changes.pop("arrays", arrays)
     subject = Subject(
         header.consortium,
@@ -157,7 +156,7 @@ def _unsigned(request: Message, reply: Message, key: SigningKey) -> Message:
 def _other_body(request: Message, reply: Message, key: SigningKey) -> Message:
     """Answer a step with bytes that are no answer to it, signed as if the site meant it."""
     envelope, _ = envelope_of(reply.content)
-    body = decode_message(read_header(envelope).kind, envelope.body)
+    body = decode_message(decode_header(envelope.header_bytes).kind, envelope.body)
     if not isinstance(body, SecureStepReply):
         raise TypeError("only steps of secure aggregation have such an answer")
     spoiled = SecureStepReply(body.step, body.body[:-1] + bytes([body.body[-1] ^ 1]))
@@ -167,7 +166,7 @@ def _other_body(request: Message, reply: Message, key: SigningKey) -> Message:
 def _wrong_share(request: Message, reply: Message, key: SigningKey) -> Message:
     """Reveal a share that was never dealt, signed as if the site meant it."""
     envelope, _ = envelope_of(reply.content)
-    body = decode_message(read_header(envelope).kind, envelope.body)
+    body = decode_message(decode_header(envelope.header_bytes).kind, envelope.body)
     if not isinstance(body, SecureStepReply):
         raise TypeError("shares are revealed in a step of secure aggregation")
     answer = decode(UnmaskAnswer, decode(Signed, body.body).body)
@@ -231,7 +230,7 @@ CODES = {
 def _kind_of(message: Message) -> str:
     envelope, _ = envelope_of(message.content)
     kind = message.metadata.message_type
-    asked = decode_message(read_header(envelope).kind, envelope.body)
+    asked = decode_message(decode_header(envelope.header_bytes).kind, envelope.body)
     return f"{kind}:{asked.purpose}" if isinstance(asked, SecureStep) else kind
 
 
@@ -239,7 +238,7 @@ class FaultySite(ClientApp):
     """The honest app, and what goes wrong with its answers."""
 
     def __call__(self, message: Message, context: Context) -> Message:
-        header = read_header(envelope_of(message.content)[0])
+        header = decode_header(envelope_of(message.content)[0].header_bytes)
         kind = _kind_of(message)
         fault = fault_for(str(context.node_config.get("faults", "")), kind, header)
         if fault == "hang":

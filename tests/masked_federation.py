@@ -13,8 +13,8 @@ from tests.tiny_federation import SITES, TinyFederation, entries_of, history_of,
 
 from fedward_client.daemon import site_state, site_work
 from fedward_common.tensor_file import read_tensors
-from fedward_common.wire.envelope import read_header
 from fedward_common.wire.flower_records import envelope_of
+from fedward_common.wire.header import decode_header
 from fedward_common.wire.messages import SecureStep, decode_message
 from fedward_server.simulation.in_process_grid import InTurnGrid
 
@@ -62,7 +62,7 @@ class WatchedGrid(InTurnGrid):
 
     def _answer(self, message: Message) -> Message:
         envelope, _ = envelope_of(message.content)
-        header = read_header(envelope)
+        header = decode_header(envelope.header_bytes)
         asked = decode_message(header.kind, envelope.body)
         passing = Passing(
             message.metadata.message_type,

@@ -36,8 +36,8 @@ from fedward_client.ledger.utc_clock import SystemUtcClock
 from fedward_client.site_home import SiteHome
 from fedward_common.errors import ConfigurationError
 from fedward_common.identities import SiteId
-from fedward_common.wire.envelope import read_header
 from fedward_common.wire.flower_records import envelope_of
+from fedward_common.wire.header import decode_header
 from fedward_common.wire.messages import TrainRound, decode_message
 from fedward_server.coordinator.hold_out_evaluation import HoldOutEvaluation
 from fedward_server.coordinator.hold_out_set import HOLD_OUT_FILE
@@ -96,7 +96,7 @@ def test_a_poisoned_round_is_left_out_and_the_next_one_goes_on_from_the_weights_
         if passing.kind == "train.round":
             envelope, arrays = envelope_of(message.content)
             sent[passing.round] = np.array(arrays["weights"])
-            asked = decode_message(read_header(envelope).kind, envelope.body)
+            asked = decode_message(decode_header(envelope.header_bytes).kind, envelope.body)
             assert isinstance(asked, TrainRound)
             asked_to_evaluate[passing.round] = asked.evaluate
 

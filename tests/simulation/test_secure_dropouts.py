@@ -28,6 +28,8 @@ from tests.tiny_federation import (
 )
 
 from fedward_common.errors import QuorumError
+from fedward_common.wire.flower_records import envelope_of
+from fedward_common.wire.header import decode_header
 from fedward_server.coordinator.secure_sum import RoundLostError
 
 STEPS = ("share", "mask", "confirm", "unmask")
@@ -164,11 +166,8 @@ def test_weights_stay_as_they_were_where_a_round_is_left_out(
     sent: dict[int, str] = {}
 
     def watch(passing: Passing, message: Message) -> None:
-        from fedward_common.wire.envelope import read_header
-        from fedward_common.wire.flower_records import envelope_of
-
         if passing.kind == "train.round":
-            header = read_header(envelope_of(message.content)[0])
+            header = decode_header(envelope_of(message.content)[0].header_bytes)
             sent[passing.round] = header.arrays_sha256["weights"]
 
     gone = "query.unmask:train/2/*=gone"

@@ -25,8 +25,8 @@ from tests.tiny_federation import SITES, TinyFederation, make_federation, tiny_j
 
 from fedward_common.secagg.layout import training_layout
 from fedward_common.wire import messages
-from fedward_common.wire.envelope import read_header
 from fedward_common.wire.flower_records import envelope_of
+from fedward_common.wire.header import decode_header
 from fedward_common.wire.run_result import ResultReceipt
 from fedward_server.coordinator.run_journal import RunHistory, unpacked
 
@@ -142,7 +142,7 @@ class Answers:
 
     def keep(self, passing: Passing, reply: Message) -> None:
         envelope, arrays = envelope_of(reply.content)
-        message = messages.decode_message(read_header(envelope).kind, envelope.body)
+        message = messages.decode_message(decode_header(envelope.header_bytes).kind, envelope.body)
         copies = {name: np.array(array) for name, array in arrays.items()}
         self.came.append((passing, message, copies))
 

@@ -130,15 +130,6 @@ def sign_envelope(
     return Envelope(header_bytes, body, key.sign(header_bytes, context=_CONTEXT))
 
 
-def read_header(unverified: Envelope) -> Header:
-    """Read a header whose signature was not yet checked, to learn whose key to check it with.
-
-    Raises:
-        MalformedMessageError: It is no header of a version that is spoken here.
-    """
-    return decode_header(unverified.header_bytes)
-
-
 def verify_envelope(
     unverified: Envelope,
     arrays: Arrays,

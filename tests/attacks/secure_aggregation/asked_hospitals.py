@@ -22,8 +22,9 @@ from fedward_common.identities import COORDINATOR, SiteId
 from fedward_common.secagg.binding import RoundBinding
 from fedward_common.secagg.layout import ContributionLayout, evaluation_layout, training_layout
 from fedward_common.wire import messages
-from fedward_common.wire.envelope import hashes_of_arrays, read_header, sign_envelope
+from fedward_common.wire.envelope import hashes_of_arrays, sign_envelope
 from fedward_common.wire.flower_records import array_record, envelope_of, records_of
+from fedward_common.wire.header import decode_header
 from fedward_server import secagg_coordinator as machine
 from fedward_server.coordinator.questions import question_of, subject_of
 from fedward_server.coordinator.run_setup import RunSetup
@@ -90,7 +91,7 @@ class Hospitals:
         if reply.has_error():
             return Answered(None, {}, reply.error.reason or "", repr(reply.error))
         signed, answer = envelope_of(reply.content)
-        message = messages.decode_message(read_header(signed).kind, signed.body)
+        message = messages.decode_message(decode_header(signed.header_bytes).kind, signed.body)
         return Answered(message, dict(answer), "", repr(signed))
 
     def propose(self) -> None:

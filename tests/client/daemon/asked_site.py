@@ -12,8 +12,9 @@ from fedward_client.daemon.app import app
 from fedward_common.crypto.signing import SigningKey
 from fedward_common.identities import COORDINATOR, SiteId
 from fedward_common.wire import messages
-from fedward_common.wire.envelope import Subject, hashes_of_arrays, read_header, sign_envelope
+from fedward_common.wire.envelope import Subject, hashes_of_arrays, sign_envelope
 from fedward_common.wire.flower_records import array_record, envelope_of, records_of
+from fedward_common.wire.header import decode_header
 from fedward_common.wire.sealed_answers import SealedFor, open_arrays
 from fedward_server.coordinator.run_setup import RunSetup
 from fedward_server.simulation.in_process_grid import InTurnGrid, node_context
@@ -79,7 +80,7 @@ class Coordinator:
         if reply.has_error():
             return Answered(None, {}, reply.error.reason or "", repr(reply.error))
         envelope, answer = envelope_of(reply.content)
-        header = read_header(envelope)
+        header = decode_header(envelope.header_bytes)
         self.setup.roster.entry_of(SITE).key.verify(
             envelope.signature, envelope.header_bytes, context="fedward envelope v1"
         )

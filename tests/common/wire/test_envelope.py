@@ -15,12 +15,11 @@ from fedward_common.wire.envelope import (
     Subject,
     hash_of_array,
     hashes_of_arrays,
-    read_header,
     sign_envelope,
     verify_envelope,
     verify_subject,
 )
-from fedward_common.wire.header import Header
+from fedward_common.wire.header import Header, decode_header
 from fedward_common.wire.messages import PROTOCOL_VERSION
 
 KEY = SigningKey.from_raw(bytes(range(32)))
@@ -59,7 +58,7 @@ def test_what_was_signed_is_verified_and_says_what_was_meant(
     )
     header = verify_envelope(envelope, arrays, its_key)
     verify_subject(header, subject, recipient="coordinator")
-    assert header == read_header(envelope)
+    assert header == decode_header(envelope.header_bytes)
     assert (header.sender, header.kind, header.in_reply_to) == ("alder", "train.reply", "b" * 64)
     assert header.protocol == PROTOCOL_VERSION
     assert envelope.body == body

@@ -14,7 +14,6 @@ from fedward_common.wire import messages
 from fedward_common.wire.envelope import (
     Subject,
     hashes_of_arrays,
-    read_header,
     sign_envelope,
 )
 from fedward_common.wire.flower_records import (
@@ -23,6 +22,7 @@ from fedward_common.wire.flower_records import (
     envelope_of,
     records_of,
 )
+from fedward_common.wire.header import decode_header
 from fedward_server.coordinator.exchange import Answer, Exchange, Failure, Question
 from fedward_server.simulation.in_process_grid import InProcessGrid
 
@@ -39,7 +39,7 @@ Script = Callable[[SiteId, Message], Message | None]
 def reply_to(request: Message, site: SiteId, **changes: Any) -> Message:
     """Answer as an honest site does, but for `changes` of what is signed."""
     envelope, _ = envelope_of(request.content)
-    header = read_header(envelope)
+    header = decode_header(envelope.header_bytes)
     message = changes.pop("message", messages.TrainReply(2))
     kind, body = messages.encode_message(message)
     arrays = changes.pop("arrays", {"update": np.arange(4, dtype=np.float32)})

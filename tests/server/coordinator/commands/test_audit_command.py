@@ -14,7 +14,8 @@ from tests.tiny_federation import SITES
 from fedward_common.crypto.signing import SigningKey
 from fedward_common.hash_chain import ChainedLines
 from fedward_common.wire import messages
-from fedward_common.wire.envelope import Subject, read_header, sign_envelope
+from fedward_common.wire.envelope import Subject, sign_envelope
+from fedward_common.wire.header import decode_header
 from fedward_common.wire.kept_envelope import SignedExchange, decode_exchange, encode_exchange
 from fedward_server.coordinator.commands.run_view import lines_in
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
@@ -77,7 +78,7 @@ def test_a_receipt_that_the_site_did_not_sign_is_refused_whatever_the_journal_sa
     fedward: Fedward, run: Path
 ) -> None:
     kept = decode_exchange(receipt_file(run, "birch").read_bytes())
-    header = read_header(kept.reply)
+    header = decode_header(kept.reply.header_bytes)
     forged = sign_envelope(
         SigningKey.generate(),
         subject=Subject(header.consortium, header.run, header.manifest_sha256, header.round),
