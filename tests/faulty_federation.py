@@ -30,8 +30,8 @@ from fedward_client.daemon.round_store import RoundStore
 from fedward_common.identities import SiteId
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_control import FlowerControl
+from fedward_server.coordinator.loopback_access import read_loopback_access
 from fedward_server.coordinator.run_journal import replay
-from fedward_server.coordinator.superlink import read_loopback_access
 from fedward_server.simulation.homes import make_homes
 from fedward_server.simulation.site_side import site_side
 

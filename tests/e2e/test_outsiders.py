@@ -40,7 +40,7 @@ from fedward_common.crypto.signing import SigningKey
 from fedward_common.errors import UnverifiedMessageError
 from fedward_common.identities import SiteId
 from fedward_server.coordinator.flower_control import FlowerControl
-from fedward_server.coordinator.superlink import read_loopback_access
+from fedward_server.coordinator.loopback_access import read_loopback_access
 from fedward_server.simulation.throwaway_consortium import CONSORTIUM
 
 REVOKED = SITES[2]

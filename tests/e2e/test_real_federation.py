@@ -18,7 +18,7 @@ from tests.tiny_federation import SITES, essence
 
 from fedward_common.file_lock import held_lock
 from fedward_server.coordinator.flower_control import FlowerControl
-from fedward_server.coordinator.superlink import read_loopback_access
+from fedward_server.coordinator.loopback_access import read_loopback_access
 
 DEADLINE = "quorum.deadline_seconds=100"
 SECURE = ["job.rounds=2", "secure_aggregation.enabled=true", DEADLINE]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import fab_to_proto, user_config_to_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
@@ -29,7 +28,7 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
 from fedward_common.errors import ConfigurationError
 from fedward_common.flower_environment import LOOPBACK
-from fedward_server.coordinator.superlink import LoopbackAccess
+from fedward_server.coordinator.loopback_access import LoopbackAccess
 
 RUN_KEY = "run"
 
@@ -166,6 +165,9 @@ class _Bearer:
 @functools.cache
 def _bundle() -> Fab:
     """Pack the pointer, always to the same bytes."""
+    # Brings in half of Flower's own command line, which no other order needs.
+    from flwr.cli.build import build_fab_from_files
+
     pointer = Path(__file__).with_name("flower_pointer.toml").read_bytes()
     content, _ = build_fab_from_files({"pyproject.toml": pointer})
     return Fab(hashlib.sha256(content).hexdigest(), content, {})

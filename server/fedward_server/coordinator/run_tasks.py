@@ -40,10 +40,10 @@ from fedward_server.coordinator.broken_replies import bear_broken_replies, most_
 from fedward_server.coordinator.exchange_times import ExchangeTimes
 from fedward_server.coordinator.flower_control import RUN_KEY
 from fedward_server.coordinator.given_messages import GivenMessages
+from fedward_server.coordinator.loopback_access import LoopbackAccess
 from fedward_server.coordinator.observer import observed_by
 from fedward_server.coordinator.run_events import RunEvents
 from fedward_server.coordinator.run_stop import is_stopped
-from fedward_server.coordinator.superlink import LoopbackAccess
 
 POLL_SECONDS = 0.1
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from fedward_server.coordinator.duplicate_nodes import DuplicateNodes
     from fedward_server.coordinator.flower_control import FlowerControl
     from fedward_server.coordinator.listeners import Listeners
+    from fedward_server.coordinator.loopback_access import LoopbackAccess
     from fedward_server.coordinator.run_tasks import RunTasks
-    from fedward_server.coordinator.superlink import LoopbackAccess
 
 _LOOK_SECONDS = 2.0
 _DATABASE = "database.unusable"
@@ -236,8 +236,9 @@ def _listening(
     from fedward_server.coordinator.enrolment_answers import EnrolmentAnswers
     from fedward_server.coordinator.listener_gates import LoopbackGate, PublicGate
     from fedward_server.coordinator.listeners import Listeners, bound_socket, port_of
+    from fedward_server.coordinator.loopback_access import LoopbackAccess
     from fedward_server.coordinator.request_rate import RequestRate
-    from fedward_server.coordinator.superlink import LoopbackAccess, superlink_app
+    from fedward_server.coordinator.superlink import superlink_app
 
     settings = home.settings()
     public = bound_socket(settings.host, settings.port)

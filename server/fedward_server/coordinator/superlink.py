@@ -6,10 +6,7 @@ loopback alone. Flower's own start-up class, which would start further servers, 
 """
 
 import hmac
-import json
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,53 +18,16 @@ from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
 from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
 
-from fedward_common.atomic_files import write_atomically
-from fedward_common.errors import ConfigurationError
 from fedward_common.flower_environment import LOOPBACK
 from fedward_server.coordinator.database_settings import PostgreSQLDatabase
 from fedward_server.coordinator.given_messages import GivenMessages
 from fedward_server.coordinator.listener_gates import AsgiApp
+from fedward_server.coordinator.loopback_access import LoopbackAccess
 from fedward_server.coordinator.small_heap import keep_heap_small
 
 # Of each connection to the database, of which there are as many as threads. Flower gives each 64 MB
 # and maps 256 MB of the file, which together are many times a model.
 _PRAGMAS = {"cache_size": "-4000", "mmap_size": "0"}
-
-
-@dataclass(frozen=True)
-class LoopbackAccess:
-    """How this machine's own processes reach the coordinator; anew at each start.
-
-    Attributes:
-        port: On loopback.
-        token: Orders runs and registers nodes.
-        task_secret: Takes tasks; it never leaves the process.
-    """
-
-    port: int
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-    task_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
-
-    def write(self, path: Path) -> None:
-        """Let other commands of this account use it, as long as the process lives."""
-        content = {"port": self.port, "token": self.token}
-        write_atomically(path, json.dumps(content).encode(), mode=0o600)
-
-
-def read_loopback_access(path: Path) -> LoopbackAccess:
-    """Read what `LoopbackAccess.write` wrote.
-
-    Raises:
-        ConfigurationError: No coordinator runs on this home.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="ascii"))
-        return LoopbackAccess(int(content["port"]), str(content["token"]), b"")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"{path} cannot be read, so no coordinator seems to run on this home",
-            hint="start it: fedward coordinator start",
-        ) from error
 
 
 def superlink_app(

@@ -30,8 +30,9 @@ from tests.tiny_federation import FakeClock
 
 from fedward_server.coordinator.flower_control import FlowerControl
 from fedward_server.coordinator.listener_gates import PublicGate
+from fedward_server.coordinator.loopback_access import LoopbackAccess
 from fedward_server.coordinator.run_tasks import RunPlace, RunTasks
-from fedward_server.coordinator.superlink import LoopbackAccess, superlink_app
+from fedward_server.coordinator.superlink import superlink_app
 
 ACCESS = LoopbackAccess(1)
 WEIGHTS = np.arange(64, dtype=np.float32)

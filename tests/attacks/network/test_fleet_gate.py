@@ -30,7 +30,8 @@ from tests.flower_in_memory import connect_clients
 
 from fedward_server.coordinator.flower_control import FlowerControl
 from fedward_server.coordinator.listener_gates import MAX_BODY_BYTES, AsgiApp, PublicGate
-from fedward_server.coordinator.superlink import LoopbackAccess, superlink_app
+from fedward_server.coordinator.loopback_access import LoopbackAccess
+from fedward_server.coordinator.superlink import superlink_app
 
 ACCESS = LoopbackAccess(1)
 CONNECT = FLEET + "activate-node"

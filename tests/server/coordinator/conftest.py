@@ -9,7 +9,8 @@ import pytest
 
 @pytest.fixture(scope="session")
 def empty_flower_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from fedward_server.coordinator.superlink import LoopbackAccess, superlink_app
+    from fedward_server.coordinator.loopback_access import LoopbackAccess
+    from fedward_server.coordinator.superlink import superlink_app
 
     path = tmp_path_factory.mktemp("flower") / "superlink.sqlite"
     superlink_app(path, LoopbackAccess(1))

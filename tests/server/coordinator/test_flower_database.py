@@ -9,7 +9,8 @@ import pytest
 
 from fedward_common.errors import CorruptFileError
 from fedward_server.coordinator.flower_database import is_rebuilt
-from fedward_server.coordinator.superlink import LoopbackAccess, superlink_app
+from fedward_server.coordinator.loopback_access import LoopbackAccess
+from fedward_server.coordinator.superlink import superlink_app
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from fedward_common.crypto.secret_bytes import SecretBytes
 from fedward_common.errors import ConfigurationError, FedwardError, LockedError
 from fedward_server.coordinator.database_settings import PostgreSQLDatabase, postgresql_of
 from fedward_server.coordinator.flower_control import FlowerControl
+from fedward_server.coordinator.loopback_access import LoopbackAccess
 from fedward_server.coordinator.postgresql_database import HeldDatabase
-from fedward_server.coordinator.superlink import LoopbackAccess, superlink_app
+from fedward_server.coordinator.superlink import superlink_app
 
 pytestmark = pytest.mark.slow
 

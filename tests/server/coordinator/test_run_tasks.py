@@ -15,10 +15,11 @@ from tests.tiny_federation import FakeClock
 
 from fedward_common.errors import ConfigurationError, FedwardError, QuorumError, StoppedError
 from fedward_server.coordinator.flower_control import FlowerControl
+from fedward_server.coordinator.loopback_access import LoopbackAccess
 from fedward_server.coordinator.observer import current_observer
 from fedward_server.coordinator.run_stop import stop_run
 from fedward_server.coordinator.run_tasks import RunPlace, RunTasks
-from fedward_server.coordinator.superlink import LoopbackAccess, superlink_app
+from fedward_server.coordinator.superlink import superlink_app
 
 ACCESS = LoopbackAccess(1)
 

@@ -16,9 +16,9 @@ from fedward_common.errors import (
 )
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.given_messages import GivenMessages
+from fedward_server.coordinator.loopback_access import LoopbackAccess
 from fedward_server.coordinator.run_queue import in_order, take_place
 from fedward_server.coordinator.start_command import _DATABASE, _tasks, _watch
-from fedward_server.coordinator.superlink import LoopbackAccess
 
 
 def quiet(event: str, **fields: Any) -> None:

@@ -1,8 +1,6 @@
 """What Flower's SuperLink does as we configure it; an upgrade that changes it fails here."""
 
 import io
-import json
-import stat
 import tomllib
 import zipfile
 from pathlib import Path
@@ -26,12 +24,9 @@ from fedward_common.flower_runtime import TaskQueue
 from fedward_server.coordinator import flower_control
 from fedward_server.coordinator.flower_control import FlowerControl
 from fedward_server.coordinator.listener_gates import AsgiApp, PublicGate
+from fedward_server.coordinator.loopback_access import LoopbackAccess
 from fedward_server.coordinator.small_heap import keep_heap_small
-from fedward_server.coordinator.superlink import (
-    LoopbackAccess,
-    read_loopback_access,
-    superlink_app,
-)
+from fedward_server.coordinator.superlink import superlink_app
 
 ACCESS = LoopbackAccess(1)
 WRONG = LoopbackAccess(1)
@@ -190,25 +185,6 @@ def test_the_bundle_is_names_without_code(project_root: Path) -> None:
     assert "dependencies" not in named["project"]
     packaged = Path(flower_control.__file__).with_name("flower_pointer.toml")
     assert (project_root / "deploy/flower-app/pyproject.toml").read_text() == packaged.read_text()
-
-
-def test_the_access_of_this_machine_is_written_for_its_owner_alone(tmp_path: Path) -> None:
-    file = tmp_path / "loopback.json"
-    ACCESS.write(file)
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    read = read_loopback_access(file)
-    assert (read.port, read.token) == (ACCESS.port, ACCESS.token)
-    assert ACCESS.token not in repr(ACCESS)
-    assert ACCESS.task_secret.hex() not in file.read_text()
-
-
-@pytest.mark.parametrize("content", [None, "", "{}", json.dumps({"port": "x", "token": ""})])
-def test_without_a_coordinator_there_is_no_access(tmp_path: Path, content: str | None) -> None:
-    file = tmp_path / "loopback.json"
-    if content is not None:
-        file.write_text(content)
-    with pytest.raises(ConfigurationError, match="no coordinator seems to run"):
-        read_loopback_access(file)
 
 
 def test_a_connection_to_the_database_holds_four_megabytes_and_maps_nothing(app: Any) -> None:

@@ -30,7 +30,7 @@ def connected(home: CoordinatorHome) -> Iterator["FlowerControl"]:
     import httpx
 
     from fedward_server.coordinator.flower_control import FlowerControl
-    from fedward_server.coordinator.superlink import read_loopback_access
+    from fedward_server.coordinator.loopback_access import read_loopback_access
 
     control = FlowerControl(read_loopback_access(home.loopback_file))
     try:

@@ -17,7 +17,8 @@ from fedward_common.job.job_file import Job, table_of_job
 from fedward_server import cli
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_control import FlowerControl
-from fedward_server.coordinator.superlink import LoopbackAccess, superlink_app
+from fedward_server.coordinator.loopback_access import LoopbackAccess
+from fedward_server.coordinator.superlink import superlink_app
 
 FINISHED, HALF = "finished", "half"
 SITES = "alder,birch,cedar"
