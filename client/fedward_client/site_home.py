@@ -94,6 +94,11 @@ class SiteHome:
         return self.folder / "cache"
 
     @property
+    def daemon_folder(self) -> Path:
+        """Folder of what is there only while the daemon runs."""
+        return self.folder / "run"
+
+    @property
     def reports(self) -> Path:
         """Folder of local reports."""
         return self.folder / "reports"

@@ -25,7 +25,6 @@ from fedward_client.jobs.order_socket import (
     order_in,
     read_line,
     refusal_of,
-    run_folder,
     short_address,
 )
 from fedward_client.jobs.orders import Order
@@ -54,7 +53,7 @@ def listening(home: SiteHome, do: Do, tell: Tell) -> Iterator[Path]:
     Yields:
         The socket's file.
     """
-    folder = run_folder(home)
+    folder = home.daemon_folder
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
     file = folder / SOCKET_NAME

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedward_client.jobs.order_socket import run_folder
 from fedward_client.site_home import SiteHome
 
 _ASKED = "node-asked"
@@ -60,7 +59,7 @@ class AskedNote:
 def asked_at(home: SiteHome) -> float | None:
     """Give when the coordinator last answered, in seconds since 1970; None where it never did."""
     try:
-        return (run_folder(home) / _ASKED).stat().st_mtime
+        return (home.daemon_folder / _ASKED).stat().st_mtime
     except OSError:
         return None
 
@@ -68,7 +67,7 @@ def asked_at(home: SiteHome) -> float | None:
 def forget_present_work(home: SiteHome) -> None:
     """Forget what processes of an earlier daemon did."""
     for name in (_ASKED, _AT_WORK):
-        (run_folder(home) / name).unlink(missing_ok=True)
+        (home.daemon_folder / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -96,7 +95,7 @@ def at_work(folder: Path, message_type: str, utc_seconds: float) -> Iterator[Non
 def present_work(home: SiteHome) -> Work | None:
     """Give what the task loop computes now."""
     try:
-        content = json.loads((run_folder(home) / _AT_WORK).read_bytes())
+        content = json.loads((home.daemon_folder / _AT_WORK).read_bytes())
         return Work(str(content["what"]), float(content["since_utc_seconds"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -25,7 +25,6 @@ from fedward_client.daemon.node_key import node_key_file, stated_node_key
 from fedward_client.daemon.present_work import forget_present_work
 from fedward_client.daemon.site_watch import SiteWatch
 from fedward_client.daemon.supervisor import Child, Supervisor
-from fedward_client.jobs.order_socket import run_folder
 from fedward_client.jobs.orders import Order, carry_out
 from fedward_client.site_home import SiteHome, write_private_file
 from fedward_client.site_policy import read_policy
@@ -153,7 +152,7 @@ def _starts(home: SiteHome, connection: Connection) -> dict[str, Callable[[], Ch
         *("--superexec-auth-secret-file", str(secret_file)),
         *("--host", LOOPBACK, "--port", str(port)),
     ]
-    ours = [f"{connection.poll_seconds:g}", str(run_folder(home))]
+    ours = [f"{connection.poll_seconds:g}", str(home.daemon_folder)]
 
     def start_node() -> Child:
         with _log_file(flower / "node.log") as log:

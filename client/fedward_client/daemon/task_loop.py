@@ -22,7 +22,6 @@ from fedward_client.daemon.audit import APP_RAISED, audit_unanswered
 from fedward_client.daemon.end_with_parent import end_with_parent
 from fedward_client.daemon.present_work import at_work
 from fedward_client.jobs.limits_policy import limit_this_process
-from fedward_client.jobs.order_socket import run_folder
 from fedward_client.site_home import SiteHome
 from fedward_client.site_policy import read_policy
 from fedward_common.coded_output import say_codes_only
@@ -71,7 +70,7 @@ class TaskLoop:
     ) -> None:
         self._port = port
         self._home = home
-        self._run_folder = run_folder(SiteHome(home))
+        self._run_folder = SiteHome(home).daemon_folder
         self._app = app
         self._tell = tell
         self._now_seconds = now_seconds

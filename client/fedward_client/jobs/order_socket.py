@@ -30,11 +30,6 @@ _ANSWER_SECONDS = 120.0
 _NOBODY_LISTENS = {errno.ENOENT, errno.ECONNREFUSED}
 
 
-def run_folder(home: SiteHome) -> Path:
-    """Folder of what is there only while the daemon runs."""
-    return home.folder / "run"
-
-
 @contextlib.contextmanager
 def short_address(folder: Path) -> Iterator[str]:
     """Give the socket's address in a form that is short wherever the home lies.
@@ -69,7 +64,7 @@ def ask_daemon(home: SiteHome, order: Order) -> dict[str, Any] | None:
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(_ANSWER_SECONDS)
         try:
-            with short_address(run_folder(home)) as address:
+            with short_address(home.daemon_folder) as address:
                 line.connect(address)
         except OSError as error:
             if error.errno in _NOBODY_LISTENS:

@@ -20,7 +20,7 @@ from fedward_client.daemon.command_socket import listening
 from fedward_client.jobs import order_socket
 from fedward_client.jobs.decisions import os_user
 from fedward_client.jobs.job_store import find_job, paused_by
-from fedward_client.jobs.order_socket import ask_daemon, do, run_folder, short_address
+from fedward_client.jobs.order_socket import ask_daemon, do, short_address
 from fedward_client.jobs.orders import Order, carry_out
 from fedward_client.site_home import SiteHome
 from fedward_common.errors import ConfigurationError, FedwardError
@@ -93,7 +93,7 @@ def audited(home: SiteHome) -> list[Line]:
 
 def raw(home: SiteHome, content: bytes) -> Line:
     """Send bytes as they are, and give the answer."""
-    with socket.socket(socket.AF_UNIX) as line, short_address(run_folder(home)) as address:
+    with socket.socket(socket.AF_UNIX) as line, short_address(home.daemon_folder) as address:
         line.settimeout(20)
         line.connect(address)
         line.sendall(content)
@@ -144,7 +144,7 @@ def test_without_a_daemon_the_command_does_it_by_itself(
     assert ask_daemon(asked.home, Order("pause")) is None
     with listening(asked.home, Daemon(asked.home).do, Daemon(asked.home).tell) as file:
         os.link(file, file.with_name("kept"))
-    (run_folder(asked.home) / "kept").rename(file)  # as a daemon that was killed leaves it
+    (asked.home.daemon_folder / "kept").rename(file)  # as a daemon that was killed leaves it
     assert stat.S_ISSOCK(file.stat().st_mode)
     assert ask_daemon(asked.home, Order("pause")) is None
     assert do(asked.home, Order("pause")) == {"paused": True}
@@ -255,8 +255,9 @@ def test_the_text_of_an_error_that_nobody_expected_stays_inside(
 def test_a_daemon_that_ends_before_it_answers_leaves_that_to_be_looked_up(
     empty_home: SiteHome,
 ) -> None:
-    run_folder(empty_home).mkdir()
-    with socket.socket(socket.AF_UNIX) as server, short_address(run_folder(empty_home)) as address:
+    folder = empty_home.daemon_folder
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as server, short_address(folder) as address:
         server.bind(address)
         server.listen()
         ending = threading.Thread(target=lambda: server.accept()[0].close())

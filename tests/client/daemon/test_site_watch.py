@@ -11,7 +11,6 @@ from fedward_client.daemon.present_work import AskedNote
 from fedward_client.daemon.site_watch import SiteWatch
 from fedward_client.enrolment.membership_files import own_certificate
 from fedward_client.jobs.decisions import pause
-from fedward_client.jobs.order_socket import run_folder
 from fedward_client.ledger.ledger_folder import ledger_folder
 from fedward_common.health_report import HealthReport
 
@@ -23,7 +22,7 @@ class Watched:
 
     def __init__(self, asked: Asking) -> None:
         self.asked = asked
-        run_folder(asked.home).mkdir(exist_ok=True)
+        asked.home.daemon_folder.mkdir(exist_ok=True)
         self.now = float(own_certificate(asked.home, now_seconds=None)[1].not_before_seconds + DAY)
         running = {"node": True, "tasks": True}
         self.clock = ClockState()
@@ -32,8 +31,8 @@ class Watched:
         )
 
     def node_was_answered(self) -> None:
-        AskedNote(run_folder(self.asked.home))()
-        os.utime(run_folder(self.asked.home) / "node-asked", (self.now, self.now))
+        AskedNote(self.asked.home.daemon_folder)()
+        os.utime(self.asked.home.daemon_folder / "node-asked", (self.now, self.now))
 
     def report(self) -> HealthReport:
         return self.watch.report()

@@ -4,6 +4,8 @@ import inspect
 import itertools
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -202,3 +204,17 @@ def test_why_a_node_gave_up_is_told_by_a_code(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_an_exit_has_one_code(number: int, text: str, code: str) -> None:
     assert code_of_exit(number, text) == code
+
+
+def test_a_node_loads_nothing_of_cohorts_and_jobs() -> None:
+    """It carries messages; a site's start is short, and the process small."""
+    program = (
+        "import sys\n"
+        "import fedward_client.daemon.supernode\n"
+        "ours = ('fedward_client.cohorts', 'fedward_client.jobs', 'fedward_client.ledger')\n"
+        "print(sorted(name for name in sys.modules if name.startswith(ours)))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout == "[]\n"
