@@ -1,4 +1,4 @@
-"""What every suite shares: one thread, a tiny federation, and where the real images are."""
+"""What every suite shares: one thread, an order, a tiny federation, where the real images are."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from tests.long_tests_first import long_tests_first
 
 if TYPE_CHECKING:
     from tests.tiny_federation import TinyFederation
@@ -15,6 +16,13 @@ settings.register_profile("fedward", deadline=None)
 settings.load_profile("fedward")
 
 _HERE = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let several workers begin with what takes minutes; one alone keeps the order it was given."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        items[:] = long_tests_first([(item.nodeid, item) for item in items], workers)
 
 
 def _data_root() -> Path:
