@@ -22,11 +22,11 @@ def take_place(runs: Path, folder: Path) -> None:
         runs: Folder of the runs.
         folder: Of the run; not below `runs` where it is still being laid down.
     """
-    last = max((place_of(other) for other in runs.iterdir()), default=0)
+    last = max((queue_place_of(other) for other in runs.iterdir()), default=0)
     write_atomically(folder / _PLACE, json.dumps({"place": last + 1}).encode())
 
 
-def place_of(folder: Path) -> int:
+def queue_place_of(folder: Path) -> int:
     """Give a run's place; 0, before all others, where none can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return int(json.loads((folder / _PLACE).read_bytes())["place"])
@@ -35,7 +35,9 @@ def place_of(folder: Path) -> int:
 
 def in_order(folders: Iterable[Path]) -> list[Path]:
     """Sort runs by their places; those with one place as they were laid down."""
-    return sorted(folders, key=lambda folder: (place_of(folder), _laid_down_at(folder), folder))
+    return sorted(
+        folders, key=lambda folder: (queue_place_of(folder), _laid_down_at(folder), folder)
+    )
 
 
 def _laid_down_at(folder: Path) -> int:

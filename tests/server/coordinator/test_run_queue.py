@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fedward_common.errors import DiskFullError
-from fedward_server.coordinator.run_queue import in_order, place_of, take_place
+from fedward_server.coordinator.run_queue import in_order, queue_place_of, take_place
 
 
 def laid_down(runs: Path, name: str) -> Path:
@@ -19,7 +19,7 @@ def laid_down(runs: Path, name: str) -> Path:
 
 def test_runs_come_in_the_order_in_which_they_took_their_places(tmp_path: Path) -> None:
     c, a, b = (laid_down(tmp_path, name) for name in "cab")
-    assert [place_of(folder) for folder in (c, a, b)] == [1, 2, 3]
+    assert [queue_place_of(folder) for folder in (c, a, b)] == [1, 2, 3]
     assert in_order(tmp_path.iterdir()) == [c, a, b]
 
 
@@ -35,7 +35,7 @@ def test_a_run_that_is_still_being_laid_down_takes_its_place_elsewhere(tmp_path:
     new = tmp_path / ".new-run"
     new.mkdir()
     take_place(runs, new)
-    assert (place_of(first), place_of(new)) == (1, 2)
+    assert (queue_place_of(first), queue_place_of(new)) == (1, 2)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b'{"place": "x"}', b"\xff"])
