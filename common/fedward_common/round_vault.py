@@ -25,6 +25,7 @@ from fedward_common.crypto.secret_bytes import SecretBytes
 from fedward_common.errors import CorruptFileError, UnverifiedMessageError
 
 _KEY = "round.key"
+_SEALED = ".sealed"
 _LABEL = "fedward round vault v1"
 _BLOCK_LABEL = "fedward round vault block v1"
 _KEY_BYTES = 32
@@ -32,6 +33,7 @@ _SALT_BYTES = 16
 _LENGTH_BYTES = 8
 # A second-level cache holds a block, plain and sealed.
 _BLOCK_BYTES = 1 << 18
+# A smaller file is as fast to make as to move.
 _SPARE_FROM_BYTES = 1 << 16
 
 
@@ -48,8 +50,9 @@ class RoundVault:
     Args:
         folder: Of this round alone; made when something is written.
         durable: Whether a write must outlive a power cut, and not the process alone.
-        spare: Where the one large file that `destroy` made unreadable stays, for the next `write`
-            to be written over it: new blocks of a disk take many times as long. None for nowhere.
+        spare: Where the largest sealed file stays whose key was destroyed, for the next that is
+            written, unless it has to be durable: new blocks of a disk take many times as long.
+            None for nowhere.
     """
 
     folder: Path
@@ -207,7 +210,7 @@ class RoundVault:
 
     def destroy(self) -> None:
         """Destroy the key, then remove what was sealed; other files of the folder stay."""
-        self._destroy(lambda name: name.endswith(".sealed"))
+        self._destroy(lambda name: name.endswith(_SEALED))
 
     def forget(self) -> None:
         """Destroy the folder with all that is in it."""
@@ -232,10 +235,16 @@ class RoundVault:
 
     def _remove(self, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
-            if self.spare is not None and path.stat().st_size >= _SPARE_FROM_BYTES:
-                path.replace(self.spare)
+            if self._can_be_spare(path):
+                path.replace(self.spare)  # type: ignore[arg-type]  # there is one
             else:
                 path.unlink()
+
+    def _can_be_spare(self, path: Path) -> bool:
+        if self.spare is None or path.suffix != _SEALED:
+            return False
+        kept_bytes = self.spare.stat().st_size if self.spare.exists() else 0
+        return path.stat().st_size >= max(_SPARE_FROM_BYTES, kept_bytes)
 
     def _path(self, name: str) -> Path:
         # To make a path costs more than to look at its file.
@@ -272,13 +281,14 @@ def write_whole(
         path: Its folder exists.
         blocks: Its content, in order.
         durable: Whether it must outlive a power cut, and not the process alone.
-        over: A file of the same disk that nobody needs, if it is there: it is written over.
+        over: A file of the same disk that nobody needs, if it is there: what need not be durable
+            is written over it.
 
     Raises:
         DiskFullError: No space; the old file is untouched.
     """
     if durable:
-        write_atomically(path, blocks, mode=0o600, over=over)
+        write_atomically(path, blocks, mode=0o600)
         return
     temporary = path.with_name(f".{path.name}.tmp")
     with full_disk_named(path):

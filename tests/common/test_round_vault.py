@@ -332,9 +332,9 @@ def test_without_the_key_no_record_can_be_read(vault: RoundVault) -> None:
 LARGE = b"a vector of many values " * 5000
 
 
-@pytest.fixture(params=[True, False], ids=["durable", "simulated"])
-def recycling(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], RoundVault]:
-    return lambda name: RoundVault(tmp_path / name, request.param, tmp_path / "spare")
+@pytest.fixture
+def recycling(tmp_path: Path) -> Callable[[str], RoundVault]:
+    return lambda name: RoundVault(tmp_path / name, durable=False, spare=tmp_path / "spare")
 
 
 def test_a_large_file_that_was_destroyed_is_the_next_ones_and_cannot_be_read(
@@ -343,15 +343,29 @@ def test_a_large_file_that_was_destroyed_is_the_next_ones_and_cannot_be_read(
     first, second = recycling("round-1"), recycling("round-2")
     first.write("a.sealed", LARGE)
     first.write("small.sealed", CONTENT)
+    (first.folder / "notes").write_bytes(LARGE)
     written = (first.folder / "a.sealed").stat().st_ino
     first.destroy()
-    assert list(first.folder.iterdir()) == []
+    first.forget()  # with what was never sealed, which is nobody's spare
+    assert not first.folder.exists()
     assert (tmp_path / "spare").stat().st_ino == written
     second.write("a.sealed", CONTENT)  # shorter than what it is written over
     assert not (tmp_path / "spare").exists()
     assert (second.folder / "a.sealed").stat().st_ino == written
     assert found(second, "a.sealed") == CONTENT
     assert found(first, "a.sealed", len(LARGE)) is None
+
+
+@pytest.mark.parametrize("sizes", [(1, 3, 2), (3, 2, 1), (2, 1, 3)])
+def test_of_several_files_the_largest_is_the_spare(
+    recycling: Callable[[str], RoundVault], tmp_path: Path, sizes: tuple[int, ...]
+) -> None:
+    vault = recycling("round")
+    for place, size in enumerate(sizes):
+        vault.write(f"{place}.sealed", LARGE * size)
+    vault.destroy()
+    assert (tmp_path / "spare").stat().st_size > 3 * len(LARGE)
+    assert list(vault.folder.iterdir()) == []
 
 
 def test_a_spare_that_a_crash_left_half_written_over_is_written_over_again(

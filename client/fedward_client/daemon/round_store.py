@@ -54,8 +54,9 @@ class RoundStore:
     ) -> "RoundStore":
         """Name the store of a round; `durable` as in `RoundVault`."""
         root = run_folder / "secure"
-        # A hospital keeps no byte of a round that is over, not even one that nobody can read.
-        spare = None if durable else root / _SPARE
+        # A hospital keeps no byte of a round that is over, not even one that nobody can read;
+        # and after the test nobody would come for it.
+        spare = None if durable or purpose == "test" else root / _SPARE
         return cls(RoundVault(root / _name_of(purpose, number), durable, spare))
 
     def is_of(self, purpose: messages.SecurePurpose, number: int) -> bool:
