@@ -126,6 +126,7 @@ def test_an_open_run_of_a_version_that_is_not_spoken_any_more_is_shown_and_not_g
     with pytest.raises(MalformedMessageError) as caught:
         federation.run(home.runs / "run")
     assert caught.value.code == "PROTOCOL_TOO_OLD"
+    assert "start it anew" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from fedward_client.site_settings import SiteSettings
 from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import ConfigurationError
 from fedward_common.settings import from_table, read_toml
+from fedward_common.wire.manifest import require_goes_on
 
 
 def os_user() -> str:
@@ -55,10 +56,12 @@ def approve(home: SiteHome, name: str, cohort: str | None, *, by: str, now: floa
     Raises:
         ConfigurationError: There is no such job or cohort, or the job is past approval.
         CorruptFileError: The audit log or the job is damaged; nothing was approved.
+        MalformedMessageError: The run is of a protocol or suite that is not spoken here.
     """
     with jobs_locked(home):
         job = find_job(home, name)
         _require_state(job, "waiting", "refused", "approved", wanted="approved")
+        require_goes_on(job.manifest)
         bound = cohort or from_table(SiteSettings, read_toml(home.settings_file)).cohort
         _require_cohort(home, bound)
         decision = Decision("approved", by, round(now, 3), bound, job.manifest_sha256)

@@ -110,15 +110,24 @@ def decode_manifest(unverified: bytes, *, as_record: bool = False) -> Manifest:
     Args:
         unverified: Its bytes.
         as_record: It is one's own record of a run, which stays readable when releases have gone
-            by; nothing is done for a run that is read so.
+            by. Before anything is done for the run, `require_goes_on` checks it.
 
     Raises:
         MalformedMessageError: Not the canonical encoding, or of a protocol version or suite that is
             not spoken here.
     """
     manifest = plain_dataclass(Manifest, decode_canonically(unverified))
-    if as_record:
-        return manifest
+    if not as_record:
+        require_goes_on(manifest)
+    return manifest
+
+
+def require_goes_on(manifest: Manifest) -> None:
+    """Check that this release can take part in a run.
+
+    Raises:
+        MalformedMessageError: It is of a protocol version or suite that is not spoken here.
+    """
     require_spoken(manifest.protocol)
     if manifest.suite != SUITE:
         raise MalformedMessageError(
@@ -126,7 +135,6 @@ def decode_manifest(unverified: bytes, *, as_record: bool = False) -> Manifest:
             hint="bring both sides to the same release",
             code="SECAGG_SUITE",
         )
-    return manifest
 
 
 def hash_of_manifest(encoded: bytes) -> str:

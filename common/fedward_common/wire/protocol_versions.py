@@ -10,7 +10,6 @@ from fedward_common.wire.messages import PROTOCOL_VERSION
 
 _UPGRADE_HERE = "upgrade this side, or let a run of a version begin that is spoken here"
 _UPGRADE_THERE = "upgrade the side that it came from, and let a run of its newest version begin"
-_HINT = "bring both sides to the same release"
 
 
 def newest_version() -> int:
@@ -51,6 +50,6 @@ def require_version_of_run(version: int, of_run: int) -> None:
     if version != of_run:
         raise MalformedMessageError(
             f"protocol {version} came, the run's manifest says {of_run}",
-            hint=_HINT,
+            hint="bring both sides to the same release",
             code="PROTOCOL_VERSION",
         )

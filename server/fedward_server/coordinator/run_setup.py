@@ -26,7 +26,12 @@ from fedward_common.crypto.signing import SigningKey
 from fedward_common.errors import ConfigurationError, FedwardError, MalformedMessageError
 from fedward_common.job.job_file import Job
 from fedward_common.tensor_file import read_tensors, write_tensors
-from fedward_common.wire.manifest import Manifest, decode_manifest, hash_of_manifest
+from fedward_common.wire.manifest import (
+    Manifest,
+    decode_manifest,
+    hash_of_manifest,
+    require_goes_on,
+)
 
 _MANIFEST = "manifest.cbor"
 _ROSTER = "roster.cbor"
@@ -107,6 +112,22 @@ def _read_answer_key(folder: Path, manifest: Manifest) -> HybridPrivateKey | Non
     return private
 
 
+def require_run_goes_on(folder: Path, manifest: Manifest) -> None:
+    """Check that a run of an earlier release can go on in this one.
+
+    Raises:
+        MalformedMessageError: It is of a protocol or suite that is not spoken here.
+    """
+    try:
+        require_goes_on(manifest)
+    except MalformedMessageError as error:
+        raise MalformedMessageError(
+            f"the run in {folder} cannot go on: {error}",
+            hint="start it anew; what is kept of it stays readable",
+            code=error.code,
+        ) from error
+
+
 def read_run_setup(
     folder: Path, key_file: Path, *, now_seconds: float, as_record: bool = False
 ) -> RunSetup:
@@ -131,7 +152,9 @@ def read_run_setup(
         raise ConfigurationError(
             f"{folder} holds no run that can go on", hint="start it anew in another folder"
         ) from error
-    manifest = decode_manifest(manifest_bytes, as_record=as_record)
+    manifest = decode_manifest(manifest_bytes, as_record=True)
+    if not as_record:
+        require_run_goes_on(folder, manifest)
     roster = roster_beside(key_file, roster_bytes, now_seconds=now_seconds)
     if (roster.version, roster.sha256) != (manifest.roster_version, manifest.roster_sha256):
         raise ConfigurationError(

@@ -173,7 +173,8 @@ class SecureAttempt:
             reply = outcome.message if isinstance(outcome, Answer) else None
             if isinstance(reply, messages.SecureReady):
                 keys[outcome.site] = reply.keys
-                # While others are at work yet; what fits is remembered, the rest is said later.
+                # While others are at work yet: `signed_items` remembers which signatures and keys
+                # fitted, so `open_directory` need not check them again. It says what did not.
                 with contextlib.suppress(FedwardError):
                     machine.verify_ready(self._rules, self._binding, outcome.site, reply.keys)
             else:

@@ -210,7 +210,8 @@ class SiteLink:
                 raise UnverifiedMessageError("the answer is not from the site that was asked")
             return key
 
-        header = verify_envelope(envelope, arrays, key_of)
+        # Of which version it is, is compared with the question's like all else of its subject.
+        header = verify_envelope(envelope, arrays, key_of, any_protocol=True)
         claimed = SiteId(header.sender)
         verify_subject(header, sent.question.subject, recipient=COORDINATOR)
         request_sha256 = sent.envelope.sha256

@@ -23,9 +23,9 @@ from fedward_client.jobs.job_store import (
 )
 from fedward_client.ledger.site_ledger import open_ledger
 from fedward_client.ledger.utc_clock import SystemUtcClock
-from fedward_common.errors import FedwardError, UnverifiedMessageError
+from fedward_common.errors import FedwardError, MalformedMessageError, UnverifiedMessageError
 from fedward_common.hash_chain import ChainedLines
-from fedward_common.wire import messages
+from fedward_common.wire import messages, protocol_versions
 
 WAITS = "WAITING_FOR_APPROVAL"
 DAY = 86_400
@@ -50,6 +50,18 @@ def test_a_job_waits_for_a_person_and_comes_in_once_approved(asked: Asking) -> N
     assert asked.propose() == ""
     assert asked.train() == ""
     assert find_job(asked.home, asked.run).state == "under way"
+
+
+def test_a_job_of_a_protocol_that_is_not_spoken_any_more_is_shown_and_not_approved(
+    asked: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol_versions, "PROTOCOL_VERSION", 3)
+    with pytest.raises(MalformedMessageError, match="protocol 1 came") as caught:
+        approve(asked)
+    assert caught.value.code == "PROTOCOL_TOO_OLD"
+    assert find_job(asked.home, asked.run).state == "waiting"
+    decisions.refuse(asked.home, asked.run, by="ann", now=NOON)
+    assert find_job(asked.home, asked.run).state == "refused"
 
 
 def test_nothing_is_decoded_or_reserved_for_a_job_that_waits(asked: Asking) -> None:

@@ -80,10 +80,14 @@ def run_resume(
     Raises:
         ConfigurationError: No coordinator runs; there is nothing to go on with; or the run is of
             another job or other sites than were named.
+        MalformedMessageError: It is of a protocol or suite that is not spoken here.
     """
+    from fedward_server.coordinator.run_setup import require_run_goes_on
+
     name = name or _name_in(job_file)
     view = view_of(home, name)
     _require_same(view, job_file, sites)
+    require_run_goes_on(view.folder, view.manifest)
     if view.history.finished:
         raise ConfigurationError(
             f"run {name!r} is finished", hint=f"its result: fedward result {name} --out DIR"

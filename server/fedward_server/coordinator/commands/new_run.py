@@ -113,7 +113,7 @@ def _require_own(protocol: int | None) -> None:
         raise ConfigurationError(
             f"--protocol {protocol}, and this release speaks {' and '.join(map(str, spoken))}",
             hint="leave it out for the newest; hospitals of an older release have to be upgraded",
-            code="PROTOCOL_VERSION",
+            code="PROTOCOL_TOO_NEW" if protocol > newest_version() else "PROTOCOL_TOO_OLD",
         )
 
 

@@ -220,6 +220,21 @@ def test_a_stopped_run_goes_on_only_when_it_is_launched_again(
     assert "is under way" in fedward("launch", "--resume", "--name", HALF).refusal
 
 
+def test_a_run_that_this_release_does_not_speak_stays_stopped(
+    home: CoordinatorHome,
+    control: FlowerControl,
+    fedward: Fedward,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert fedward("stop", HALF).code == 0
+    monkeypatch.setattr(protocol_versions, "PROTOCOL_VERSION", 3)
+    refused = fedward("launch", "--resume", "--name", HALF)
+    assert refused.code != 0
+    assert "cannot go on: protocol 1 came, 2 and 3 is spoken here" in refused.refusal
+    assert is_stopped(home.runs / HALF)
+    assert control.ordered_runs() == {}
+
+
 def test_a_run_is_found_by_its_job_and_goes_on_with_that_job_alone(
     home: CoordinatorHome, control: FlowerControl, fedward: Fedward, tmp_path: Path
 ) -> None:
