@@ -44,9 +44,12 @@ def logged(home: Path) -> str:
 
 
 def require_written_down(
-    one: Asking, ask: Callable[[Asking], Answered], code: str
+    one: Asking, ask: Callable[[Asking], Answered], code: str, *, again: bool = False
 ) -> dict[str, Any]:
-    """Ask what is refused, and check everything that is promised of it."""
+    """Ask what is refused, and check everything that is promised of it.
+
+    `again` where it was asked in the same words and answered, before it was forbidden.
+    """
     home = one.home.folder
     (home / TALLY_FILE).unlink(missing_ok=True)
     before, entries, log = state_of(home), len(entries_of(home)), len(logged(home))
@@ -56,9 +59,8 @@ def require_written_down(
     else:
         assert answer.message == messages.Refusal(code)
     assert answer.arrays == {}
-    *again, entry = entries_of(home)[entries:]
-    # Some are asked in words that were answered before it was forbidden.
-    assert [one["code"] for one in again] in ([], ["REPLAY"])
+    *repeated, entry = entries_of(home)[entries:]
+    assert [before["code"] for before in repeated] == (["REPLAY"] if again else [])
     assert entry["code"] == code
     line = logged(home)[log:]
     assert len(line.splitlines()) == 1

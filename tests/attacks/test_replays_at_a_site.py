@@ -23,18 +23,6 @@ from fedward_client.daemon.site_state import forget_open_sites, open_site
 from fedward_client.jobs.decisions import approve, pause
 from fedward_common.wire import messages
 
-Asks = Callable[[Asking], Answered]
-KINDS: dict[str, tuple[Asks, tuple[str, int, str, str]]] = {
-    "manifest": (lambda it: it.coordinator.propose(), ("manifest.query", 0, "", "accept")),
-    "round": (trained(number=1), ("train.round", 1, "train", "ready")),
-    "validation": (
-        lambda it: evaluated(it, "validation"),
-        ("evaluate.weights", 1, "validation", "ready"),
-    ),
-    "test": (lambda it: evaluated(it, "test"), ("evaluate.weights", 4, "test", "ready")),
-    "result": (lambda it: told(it), ("run.result", 4, "", "")),
-}
-
 
 def told(one: Asking) -> Answered:
     return one.coordinator.ask("query.result", a_result(), subject=one.coordinator.subject(4))
@@ -45,6 +33,19 @@ def evaluated(one: Asking, split: Any) -> Answered:
     message, number = messages.EvaluateWeights(split), 4 if split == "test" else 1
     subject = one.coordinator.subject(number)
     return one.coordinator.ask(flower_type, message, weights_of(one), subject=subject)
+
+
+Asks = Callable[[Asking], Answered]
+KINDS: dict[str, tuple[Asks, tuple[str, int, str, str]]] = {
+    "manifest": (lambda it: it.coordinator.propose(), ("manifest.query", 0, "", "accept")),
+    "round": (trained(number=1), ("train.round", 1, "train", "ready")),
+    "validation": (
+        lambda it: evaluated(it, "validation"),
+        ("evaluate.weights", 1, "validation", "ready"),
+    ),
+    "test": (lambda it: evaluated(it, "test"), ("evaluate.weights", 4, "test", "ready")),
+    "result": (told, ("run.result", 4, "", "")),
+}
 
 
 @pytest.fixture

@@ -72,13 +72,20 @@ def answer_request(
     try:
         _note_departure(site, header, signed, message, sent)
         if not is_again and not isinstance(message, messages.Refusal):
-            note_answered(site.home, header.run, unverified.sha256)
+            _remember(site, header, unverified)
     except DiskFullError as error:
         # What cannot be listed does not leave; that a disk is full is a code, and may.
         _log_refusal(site, header, error)
         audit_refusal(site, header, _message_in(header, unverified), error)
         return _signed(site, header, unverified, messages.Refusal(error.code), {}), {}
     return signed, sent
+
+
+def _remember(site: OpenSite, header: Header, envelope: Envelope) -> None:
+    try:
+        note_answered(site.home, header.run, envelope.sha256)
+    except OSError as error:  # no guarantee depends on it, so the answer leaves all the same
+        site.log.warning("%s: an answer is not remembered: %s", site.site_id, kind_and_place(error))
 
 
 def _note_if_again(site: OpenSite, header: Header, envelope: Envelope) -> bool:

@@ -57,9 +57,9 @@ _CODES_OF_EXITS = {302: "NODE_KEY_UNUSABLE", 305: "NODE_REFUSED"}
 def main() -> None:
     """Run until told to end: `supernode POLL_SECONDS RUN_FOLDER OPTION...`."""
     end_with_parent()
-    poll_seconds, run_folder, *options = sys.argv[1:]
+    poll_seconds, daemon_folder, *options = sys.argv[1:]
     poll_every(float(poll_seconds))
-    note_answers(AskedNote(Path(run_folder)))
+    note_answers(AskedNote(Path(daemon_folder)))
     look_sooner()
     hold_on()
     give_up_whole_messages()

@@ -70,7 +70,7 @@ class TaskLoop:
     ) -> None:
         self._port = port
         self._home = home
-        self._run_folder = SiteHome(home).daemon_folder
+        self._daemon_folder = SiteHome(home).daemon_folder
         self._app = app
         self._tell = tell
         self._now_seconds = now_seconds
@@ -148,7 +148,7 @@ class TaskLoop:
         """Give the app's answer, and the code of what went wrong or nothing."""
         kind = message.metadata.message_type
         try:
-            with at_work(self._run_folder, kind, time.time()):
+            with at_work(self._daemon_folder, kind, time.time()):
                 return self._app(message, context), ""
         except Exception as error:  # an exception's text may quote a patient's data
             self._tell("message.failed", code=APP_RAISED, kind=type(error).__name__)
