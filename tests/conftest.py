@@ -18,6 +18,7 @@ settings.load_profile("fedward")
 _HERE = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(trylast=True)  # after what deselects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let several workers begin with what takes minutes; one alone keeps the order it was given."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

@@ -17,6 +17,7 @@ MINUTES = {
     "tests/e2e/test_real_federation.py": 7,
     "tests/e2e/test_readme.py": 5,
     "tests/e2e/test_coordinator_commands.py": 3,
+    "tests/e2e/test_neighbouring_releases.py": 3,
 }
 _LONG = "tests/e2e/"
 _OTHER_MINUTES = 1
@@ -41,8 +42,9 @@ def long_tests_first(items: Sequence[tuple[str, Item]], workers: int) -> list[It
             short.append(item)
     shares = _dealt(groups, workers if workers < 3 else workers - 1)
     ordered: list[Item] = []
+    ends = 0
     for number in range(workers):
-        ends = (number + 1) * len(items) // workers
+        ends += (len(items) - ends) // (workers - number)
         ordered += shares[number] if number < len(shares) else []
         taken = max(0, ends - len(ordered))
         ordered += short[:taken]

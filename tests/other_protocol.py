@@ -11,7 +11,12 @@ from fedward_common.wire import messages
 
 _FIRST = "from tests.other_protocol import be_of_release\n"
 # They take the constants over as they are imported, so none may have been before.
-_READERS = ("fedward_common.wire.protocol_versions", "fedward_common.secagg.rules")
+_READERS = (
+    "fedward_common.wire.protocol_versions",
+    "fedward_common.wire.envelope",
+    "fedward_common.wire.manifest",
+    "fedward_common.secagg.rules",
+)
 
 
 def python_path(folder: Path, newest: int, spoken_suite: str = suite.SUITE) -> str:

@@ -45,6 +45,13 @@ def test_of_three_workers_the_last_has_short_tests_alone() -> None:
     assert not any(name.startswith("tests/e2e/") for name in third)
 
 
+@pytest.mark.parametrize("workers", range(2, 7))
+def test_long_tests_stand_at_the_beginning_of_a_piece(workers: int) -> None:
+    for piece in pieces(workers):
+        are_long = [name.startswith("tests/e2e/") for name in piece]
+        assert are_long == sorted(are_long, reverse=True)
+
+
 def test_what_shares_a_set_up_stays_together() -> None:
     for group in MINUTES:
         places = [place for place, name in enumerate(ordered(3)) if name.startswith(group)]

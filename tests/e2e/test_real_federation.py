@@ -99,6 +99,7 @@ def waiting_job(real: RealFederation, site: str, seconds: float = RUN_SECONDS) -
 
 @pytest.mark.slow
 def test_a_run_goes_on_after_kills_and_without_flowers_database(real: RealFederation) -> None:
+    # A hospital that is no simulation sends no open answer in clear.
     real.tiny = dataclasses.replace(real.tiny, seals_answers=True)
     simulated = expected(real, OPEN)
     real.make_hospital(SITES[0])

@@ -65,7 +65,7 @@ def verify_news_request(unverified: bytes, roster: Roster) -> str:
             fit.
     """
     frame = frame_in(unverified, _REQUEST)
-    request = plain_dataclass(_Request, frame.decoded)
+    request = plain_dataclass(_Request, frame.unverified_body())
     if len(request.nonce) != NONCE_BYTES:
         raise MalformedMessageError(f"a nonce of {len(request.nonce)} bytes, not {NONCE_BYTES}")
     require_of_member(frame, request.consortium, request.site, roster)
@@ -105,7 +105,7 @@ def verify_news(
     """
     frame = frame_in(unverified, _ANSWER)
     coordinator.verify(frame.signature, frame.body, context=_ANSWER)
-    news = plain_dataclass(_News, frame.decoded)
+    news = plain_dataclass(_News, frame.unverified_body())
     asked = consortium, site, hashlib.sha256(request).digest()
     if (news.consortium, news.site, news.request_sha256) != asked:
         raise UnverifiedMessageError("the answer belongs to another question", code="REPLAY")

@@ -63,6 +63,6 @@ def verify_roster_request(unverified: bytes, roster: Roster) -> RosterRequest:
             fit.
     """
     frame = frame_in(unverified, _KIND)
-    request = plain_dataclass(RosterRequest, frame.decoded)
+    request = plain_dataclass(RosterRequest, frame.unverified_body())
     require_of_member(frame, request.consortium, request.site, roster)
     return request

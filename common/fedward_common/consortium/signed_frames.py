@@ -23,9 +23,12 @@ class Frame:
     body: bytes
     signature: bytes
 
-    @property
-    def decoded(self) -> Any:
-        """The body as plain values."""
+    def unverified_body(self) -> Any:
+        """Give the body as plain values.
+
+        Raises:
+            MalformedMessageError: It is not canonical.
+        """
         return decode_canonically(self.body, max_bytes=MAX_FRAME_BYTES)
 
 

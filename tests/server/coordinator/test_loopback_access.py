@@ -38,7 +38,8 @@ def test_a_command_that_orders_something_loads_no_server() -> None:
     program = (
         "import sys\n"
         "import fedward_server.coordinator.flower_control\n"
-        "import fedward_server.coordinator.loopback_access\n"
+        "from fedward_server.coordinator.commands import live_coordinator, runs_command\n"
+        "from fedward_server.coordinator.commands import watch_command\n"
         "heavy = {'alembic', 'sqlalchemy', 'flwr.superlink.main', 'flwr.cli', 'torch'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

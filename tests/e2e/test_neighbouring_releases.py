@@ -1,6 +1,8 @@
 """A coordinator and hospitals of several releases, as processes over TLS (F23)."""
 
+import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,14 @@ from tests.real_federation import Process, RealFederation, make_real_federation
 from tests.tiny_federation import SITES, changed, essence
 
 from fedward_common.crypto.suite import SUITE
-from fedward_common.identities import SiteId
 from fedward_common.job.job_file import table_of_job
 
 ALDER, BIRCH, CEDAR = SITES
-MASKED_JOB = (MASKED, "job.rounds=1", "evaluation.every=1")
+MASKED_JOB = (MASKED, "job.rounds=1", "evaluation.every=1", "quorum.deadline_seconds=150")
 OPEN_JOB = ("secure_aggregation.enabled=false", "quorum.minimum_share=0")
-SECONDS = 120
+SECONDS = 240
 
-Release = Callable[..., None]
+Release = Callable[..., AbstractContextManager[None]]
 
 
 @pytest.fixture
@@ -39,12 +40,16 @@ def real(tmp_path: Path) -> Iterator[RealFederation]:
 
 @pytest.fixture
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
-    """Say of which release that is which is started from now on."""
+    """Let processes that are started meanwhile be of another release; others are of 2."""
     folders = (tmp_path / f"release-{number}" for number in range(100))
 
-    def of(newest: int, suite: str = SUITE) -> None:
-        monkeypatch.setenv("PYTHONPATH", python_path(next(folders), newest, suite))
+    @contextlib.contextmanager
+    def of(newest: int, suite: str = SUITE) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setenv("PYTHONPATH", python_path(next(folders), newest, suite))
+            yield
 
+    monkeypatch.setenv("PYTHONPATH", python_path(next(folders), 2))
     return of
 
 
@@ -60,8 +65,8 @@ class Sites:
         for site in releases.keys() & self.running.keys():
             assert self.running[site].end() == 0
         for site, (newest, suite) in releases.items():
-            self._release(newest, suite)
-            self.running[site] = self._real.start_site(site)
+            with self._release(newest, suite):
+                self.running[site] = self._real.start_site(site)
         for site in releases:
             self.running[site].wait_for("node.connected", SECONDS)
 
@@ -69,14 +74,6 @@ class Sites:
         """Give what a site's audit log has of a run: what was asked, the code, and what to do."""
         entries = self._real.site_tells(site, "audit", "show", "--run", run_id)["entries"]
         return [(one["kind"], one["code"], one["advice"]) for one in entries if "code" in one]
-
-
-def become_hospital(home: Path) -> None:
-    """Let a home be no simulation's, so that every refusal is written down there."""
-    settings = home / "site.toml"
-    text = settings.read_text()
-    assert "simulated = true\n" in text
-    settings.write_text(text.replace("simulated = true\n", ""))
 
 
 def launched(real: RealFederation, job: str, *options: str) -> dict[str, Any]:
@@ -94,13 +91,11 @@ def test_neighbouring_releases_train_together_and_others_refuse_at_the_manifest(
 ) -> None:
     """Who refused a run goes on living, and is in the next one whose version it speaks."""
     real.tiny.run(real.folder / "one-release")
-    become_hospital(real.tiny.homes[SiteId(ALDER)])
-    release(2)
+    real.make_hospital(ALDER)
     coordinator = real.start_coordinator()
     sites = Sites(real, release)
     sites.start(alder=(1, SUITE), birch=(1, SUITE), cedar=(2, SUITE))
 
-    release(2)
     newest = launched(real, "masked", "--name", "newest")
     failed = coordinator.wait_for("run.failed", SECONDS, run="newest")
     assert failed["code"] == "QUORUM_NOT_REACHED"
@@ -119,7 +114,6 @@ def test_neighbouring_releases_train_together_and_others_refuse_at_the_manifest(
     assert sites.refused(ALDER, before["run_id"]) == []
 
     sites.start(alder=(3, SUITE), birch=(2, "S2"))
-    release(2)
     older = launched(real, "masked", "--name", "older", "--protocol", "1")
     failed = coordinator.wait_for("run.failed", SECONDS, run="older")
     assert f"{ALDER}: PROTOCOL_TOO_OLD, {BIRCH}: SECAGG_SUITE" in failed["problem"]
@@ -130,8 +124,8 @@ def test_neighbouring_releases_train_together_and_others_refuse_at_the_manifest(
     ((kind, code, advice),) = sites.refused(ALDER, older["run_id"])
     assert (kind, code) == ("manifest.query", "PROTOCOL_TOO_OLD")
     assert "the coordinator upgrades" in advice
-    release(3)  # whose hospital still reads what it kept of a run that it would not join any more
-    states = {job["run"]: job["state"] for job in real.site_tells(ALDER, "jobs")["jobs"]}
+    with release(3):  # a hospital still reads what it kept of a run that it would not join any more
+        states = {job["run"]: job["state"] for job in real.site_tells(ALDER, "jobs")["jobs"]}
     assert states[before["run_id"]] == "tested"
     assert older["run_id"] not in states
     for process in (*sites.running.values(), coordinator):
