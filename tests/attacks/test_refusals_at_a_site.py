@@ -156,7 +156,7 @@ AGREED: dict[str, tuple[Callable[[Asking], Answered], str]] = {
     "with an empty body": (trained(body=b""), "MALFORMED_MESSAGE"),
     "that tests other weights": (asked_about_other_weights, "TEST_ALREADY_USED"),
     "under another name": (
-        other_question("evaluate.validation", messages.TrainRound(False)), "UNEXPECTED_KIND",
+        other_question("evaluate.validation", messages.TrainRound(True)), "UNEXPECTED_KIND",
     ),
     "that is an answer": (
         other_question("train.round", messages.TrainReply(1)), "UNEXPECTED_KIND",
@@ -202,7 +202,7 @@ def test_a_round_is_refused_and_written_down(
     changed: Asking, prepare: Callable[[Asking], None], code: str
 ) -> None:
     prepare(changed)
-    entry = require_written_down(changed, trained(), code)
+    entry = require_written_down(changed, trained(), code, again=True)
     assert (entry["run"], entry["purpose"], entry["step"]) == (changed.run, "train", "ready")
 
 
@@ -222,7 +222,7 @@ def test_what_breaks_inside_is_written_down_by_its_code(
         raise raised
 
     monkeypatch.setattr(handlers, "answer_training", explode)
-    require_written_down(agreed, trained(), code)
+    require_written_down(agreed, trained(), code, again=True)
 
 
 def test_a_run_that_was_withdrawn_or_whose_ledger_is_damaged_is_refused_and_written_down(

@@ -141,7 +141,7 @@ def test_a_round_of_before_is_not_trained_a_second_time_and_that_is_written_down
     willing: Asking,
 ) -> None:
     assert willing.propose() == willing.train(1) == willing.train(2) == ""
-    require_written_down(willing, trained(number=1), "ROUND_ALREADY_BEGUN")
+    require_written_down(willing, trained(number=1), "ROUND_ALREADY_BEGUN", again=True)
 
 
 def test_a_simulated_site_keeps_no_such_record(tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ _ATTACK = "an attack until explained: call the consortium's office"
 _COORDINATOR_FAULT = "a fault of the coordinator's software, or an attack"
 _RESTARTED = "nothing after a restart of the coordinator; else an attack until explained"
 _RESTARTED_OR_LOST = (
-    "nothing where the coordinator was restarted, the run resumed, an attempt given up or the line "
-    "broken; else ask it why"
+    "nothing after a restart, a resumed run, a given-up attempt or a broken line; else ask it why"
 )
 _NEXT_ROUND = "nothing: the next round goes on"
 _LOOK_AT_CLOCK = "look at your clock; then ask the coordinator"
