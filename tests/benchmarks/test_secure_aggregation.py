@@ -1,6 +1,5 @@
 import argparse
 import json
-import subprocess
 import sys
 from typing import Any
 
@@ -15,6 +14,7 @@ from benchmarks.secure_aggregation import (
     measure_client,
     update_of,
 )
+from tests.fresh_interpreter import printed_by
 
 from benchmarks import secure_aggregation
 
@@ -83,10 +83,7 @@ def test_memory_that_was_used_in_between_is_seen() -> None:
         "work = lambda: int(np.ones(8 << 20, dtype=np.uint64).sum())  # 64 MiB, gone at the end\n"
         "print(*extra_mebibytes(work))\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
-    )
-    extra, given = ended.stdout.split()
+    extra, given = printed_by(program).split()
     assert int(given) == 8 << 20
     assert 60 < float(extra) < 96
 

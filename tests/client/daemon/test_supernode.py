@@ -4,8 +4,6 @@ import inspect
 import itertools
 import logging
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -14,6 +12,7 @@ import pytest
 from flwr.supercore.exit import flwr_exit
 from flwr.supercore.retry import RetryInvoker
 from flwr.supernode import fleet_http_connection, start_client_internal
+from tests.fresh_interpreter import printed_by
 from tests.tiny_federation import FakeClock
 
 from fedward_client.daemon import supernode
@@ -214,7 +213,4 @@ def test_a_node_loads_nothing_of_cohorts_and_jobs() -> None:
         "ours = ('fedward_client.cohorts', 'fedward_client.jobs', 'fedward_client.ledger')\n"
         "print(sorted(name for name in sys.modules if name.startswith(ours)))\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert ended.stdout == "[]\n"
+    assert printed_by(program) == "[]\n"

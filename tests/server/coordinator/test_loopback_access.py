@@ -2,11 +2,10 @@
 
 import json
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.fresh_interpreter import printed_by
 
 from fedward_common.errors import ConfigurationError
 from fedward_server.coordinator.loopback_access import LoopbackAccess, read_loopback_access
@@ -43,7 +42,4 @@ def test_a_command_that_orders_something_loads_no_server() -> None:
         "heavy = {'alembic', 'sqlalchemy', 'flwr.superlink.main', 'flwr.cli', 'torch'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert ended.stdout == "[]\n"
+    assert printed_by(program) == "[]\n"
