@@ -60,17 +60,21 @@ class WatchedGrid(InTurnGrid):
         self._sites = sorted(federation.homes)
         self._before, self._after = before, after
 
-    def _answer(self, message: Message) -> Message:
+    def passing(self, message: Message) -> Passing:
+        """Say what a request is, and whom it goes to."""
         envelope, _ = envelope_of(message.content)
         header = decode_header(envelope.header_bytes)
         asked = decode_message(header.kind, envelope.body)
-        passing = Passing(
+        return Passing(
             message.metadata.message_type,
             asked.purpose if isinstance(asked, SecureStep) else "",
             header.round,
             header.attempt,
             self._sites[message.metadata.dst_node_id - min(self._configs)],
         )
+
+    def _answer(self, message: Message) -> Message:
+        passing = self.passing(message)
         self._before(passing, message)
         reply = super()._answer(message)
         self._after(passing, reply)

@@ -11,6 +11,7 @@ from tests.tiny_federation import FakeClock, TinyFederation
 from fedward_common.errors import QuorumError
 from fedward_common.identities import SiteId
 from fedward_common.wire import messages
+from fedward_server.coordinator.between_attempts import BetweenAttempts
 from fedward_server.coordinator.collection import Asked, SecureCollection
 from fedward_server.coordinator.exchange import Exchange, Failure
 from fedward_server.coordinator.pooled_evaluation import PooledSums
@@ -30,7 +31,8 @@ class Asking:
         query = messages.ManifestQuery(self.setup.manifest_bytes, self.setup.roster_bytes)
         subject = subject_of(self.setup, manifest=False)
         exchange.find_sites(question_of("query.manifest", query, subject, {}), 60)
-        self.collection = SecureCollection(self.setup, exchange)
+        between = BetweenAttempts(self.setup, exchange, print)
+        self.collection = SecureCollection(self.setup, exchange, between)
         self.failures: list[Failure] = []
 
     def sums(

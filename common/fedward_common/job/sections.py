@@ -205,7 +205,8 @@ class QuorumSection:
     """`[quorum]`: when a round counts, and how long it waits.
 
     After `acceptance_seconds` a run begins without sites that are away or paused, if enough
-    others accepted it.
+    others accepted it. An attempt that too few sites were connected for is repeated once enough
+    are, or after `deadline_seconds`.
     """
 
     required_sites: int = 1

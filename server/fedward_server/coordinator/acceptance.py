@@ -1,7 +1,7 @@
-"""How long a run's start waits for sites that are away or paused, and who is waited for.
+"""How long a run waits for sites that are away or paused, at its start and between two attempts.
 
-Whom a start waits for stands in `waiting.json` of the run's folder, so that `fedward watch` can say
-it while nothing is in the journal yet.
+Who is waited for stands in `waiting.json` of the run's folder, so that `fedward watch` can say it
+while nothing of it is in the journal yet.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class EarlyStart:
 
     Attributes:
         after_seconds: Before that, everybody is.
-        is_enough: Says whether these sites, which accepted, can begin without the others.
+        is_enough: Says whether these sites, which are there, can begin without the others.
         waits: Told who is waited for, each with a code, whenever that changes.
     """
 
@@ -49,19 +49,14 @@ def early_start_of(
         known: Who accepted the run when it began; empty where it begins now.
         note: Tells a person something.
     """
-    job, folder = setup.job, setup.folder
+    job = setup.job
     trainers = {SiteId(s) for s in setup.manifest.training_sites if not known or s in known}
     needed = sites_needed(job, len(trainers))
 
     def is_enough(accepted: Collection[SiteId]) -> bool:
         return len(trainers.intersection(accepted)) >= needed
 
-    def waits(sites: Mapping[SiteId, str]) -> None:
-        tell_waiting(folder, sites)
-        if sites:
-            note(f"waiting for {words_of(sites)}")
-
-    return EarlyStart(job.quorum.acceptance_seconds, is_enough, waits)
+    return EarlyStart(job.quorum.acceptance_seconds, is_enough, waits_of(setup, note))
 
 
 def sites_needed(job: Job, num_trainers: int) -> int:
@@ -76,6 +71,17 @@ def sites_needed(job: Job, num_trainers: int) -> int:
 def words_of(sites: Mapping[SiteId, str]) -> str:
     """Give sites and their codes as words."""
     return ", ".join(f"{site} ({code})" for site, code in sorted(sites.items()))
+
+
+def waits_of(setup: RunSetup, note: Callable[[str], None]) -> Waits:
+    """Give what makes it known whom a run waits for: in its folder, and to a person by `note`."""
+
+    def waits(sites: Mapping[SiteId, str]) -> None:
+        tell_waiting(setup.folder, sites)
+        if sites:
+            note(f"waiting for {words_of(sites)}")
+
+    return waits
 
 
 def tell_waiting(folder: Path, sites: Mapping[SiteId, str]) -> None:

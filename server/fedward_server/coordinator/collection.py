@@ -21,6 +21,7 @@ from fedward_common.secagg.layout import (
     training_layout,
 )
 from fedward_common.wire import messages
+from fedward_server.coordinator.between_attempts import BetweenAttempts
 from fedward_server.coordinator.exchange import (
     UNEXPECTED_ANSWER,
     Answer,
@@ -105,14 +106,19 @@ class Collection(Protocol):
         """Destroy what was kept of the last sum: the journal has what came of it."""
 
 
-def collection_of(setup: RunSetup, exchange: Exchange) -> Collection:
+def collection_of(setup: RunSetup, exchange: Exchange, between: BetweenAttempts) -> Collection:
     """Give the collection that the job asks for.
+
+    Args:
+        setup: Of the run.
+        exchange: Asks sites.
+        between: Waits before the last step of a sum is asked for again.
 
     Raises:
         ConfigurationError: Bits, range and number of sites leave too few fraction bits.
     """
     if setup.job.secure_aggregation.enabled:
-        return SecureCollection(setup, exchange)
+        return SecureCollection(setup, exchange, between)
     return OpenCollection(setup, exchange)
 
 
@@ -160,10 +166,11 @@ class SecureCollection:
     Args:
         setup: Of a run with secure aggregation on.
         exchange: Asks sites.
+        between: Waits before the last step is asked for again.
     """
 
-    def __init__(self, setup: RunSetup, exchange: Exchange) -> None:
-        self._setup, self._exchange = setup, exchange
+    def __init__(self, setup: RunSetup, exchange: Exchange, between: BetweenAttempts) -> None:
+        self._setup, self._exchange, self._between = setup, exchange, between
         self._kept: SecureAttempt | None = None
         manifest = setup.manifest
         self._trainers = [SiteId(name) for name in manifest.training_sites]
@@ -229,6 +236,7 @@ class SecureCollection:
         return SecureAttempt(
             self._setup,
             self._exchange,
+            self._between,
             purpose,
             asked.question,
             layout,

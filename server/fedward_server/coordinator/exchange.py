@@ -29,9 +29,6 @@ from fedward_server.coordinator.site_search import SiteSearch
 LATE = "LATE"
 UNEXPECTED_ANSWER = "UNEXPECTED_ANSWER"
 
-# A node that was killed connects again within half a minute.
-_NODE_RETURNS_SECONDS = 60.0
-
 
 class Exchange:
     """Signs, sends, waits and verifies for one run.
@@ -76,21 +73,41 @@ class Exchange:
         """
         return self._sites.find(question, deadline_seconds, early)
 
-    def wait_for_nodes(self, failures: Collection[Failure]) -> None:
-        """Give nodes that were not connected a minute to come back, before their sites are asked.
+    def wait_for_nodes(
+        self, sites: Collection[SiteId], deadline_seconds: float, early: EarlyStart
+    ) -> None:
+        """Let nodes that are not connected come back, before their sites are asked again.
 
         A simulated Grid's nodes do not go.
 
         Args:
-            failures: Of the attempt before; those for other reasons are no reason to wait.
+            sites: Whose nodes; who is gone from the roster is not waited for.
+            deadline_seconds: Nobody is waited for longer, but for the time of `early`.
+            early: When those who are connected suffice.
         """
-        gone = {f.site for f in failures if f.code == NODE_UNAVAILABLE} & self._sites.nodes.keys()
-        ends = self._clock.now_seconds() + _NODE_RETURNS_SECONDS
-        while self._link.poll_seconds and self._clock.now_seconds() < ends:
-            connected = self._link.node_ids()
-            if all(self._sites.nodes[site] in connected for site in gone if site in self._roster):
-                return
+        begun = self._clock.now_seconds()
+        ends = begun + max(deadline_seconds, early.after_seconds)
+        told: set[SiteId] = set()
+        while self._link.poll_seconds and (now := self._clock.now_seconds()) < ends:
+            there = self._connected_sites()
+            still_away = (self._roster.keys() & sites) - there
+            is_long = now >= begun + early.after_seconds
+            if not still_away or (is_long and early.is_enough(there)):
+                break
+            if still_away != told:
+                told = still_away
+                early.waits(dict.fromkeys(told, NODE_UNAVAILABLE))
             self._clock.sleep(self._link.poll_seconds)
+        if told:
+            early.waits({})
+
+    def _connected_sites(self) -> set[SiteId]:
+        """Give the sites whose nodes are connected, after a look for those that came since."""
+        if self._roster.keys() - self._sites.nodes.keys():
+            self._sites.look_again()
+        connected = self._link.node_ids()
+        found = self._sites.nodes.items()
+        return {site for site, node in found if node in connected and site in self._roster}
 
     def ask(
         self, question: Question, sites: list[SiteId], deadline_seconds: float

@@ -1,6 +1,6 @@
 """On what terms a site takes part, and whether enough sites are there; pure decisions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fedward_common.errors import MalformedMessageError, QuorumError
@@ -8,6 +8,9 @@ from fedward_common.evaluation.checked_counts import MAX_CASES
 from fedward_common.job.job_file import QuorumSection, StrategySection
 from fedward_common.patient_bands import PatientBand, band_of, weight_of
 from fedward_common.wire.messages import ManifestReply
+
+# Terms of every site that accepted a run, by its name.
+Accepted = Mapping[str, Mapping[str, Any]]
 
 
 def terms_of(reply: ManifestReply, strategy: StrategySection, *, trains: bool) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def terms_of(reply: ManifestReply, strategy: StrategySection, *, trains: bool) -
 
 def require_quorum(
     quorum: QuorumSection,
-    accepted: Mapping[str, Mapping[str, Any]],
+    accepted: Accepted,
     present: Sequence[str],
     *,
     what: str,
@@ -51,12 +54,8 @@ def require_quorum(
     Raises:
         QuorumError: They are too few.
     """
-    trainers = {site: terms for site, terms in accepted.items() if terms["trains"]}
-    there = [site for site in present if site in trainers]
-    # Bands count up to the cap, so one site's claim cannot make all the others too few.
-    total = sum(terms["patients"] for terms in trainers.values())
-    share = sum(trainers[site]["patients"] for site in there) / total if total else 0.0
-    if len(there) >= quorum.required_sites and share >= quorum.minimum_share:
+    trainers, there, share = _counted(accepted, present)
+    if _suffice(quorum, there, share):
         return
     missing = ", ".join(f"{failure['site']}: {failure['code']}" for failure in failures)
     if not trainers:
@@ -71,3 +70,27 @@ def require_quorum(
         + (f" ({missing})" if missing else ""),
         hint="committed rounds are kept; mend the sites and go on with --resume, or lower [quorum]",
     )
+
+
+def has_quorum(
+    quorum: QuorumSection,
+    accepted: Accepted,
+    present: Collection[str],
+) -> bool:
+    """Say whether `require_quorum` would pass these sites."""
+    _, there, share = _counted(accepted, present)
+    return _suffice(quorum, there, share)
+
+
+def _counted(accepted: Accepted, present: Collection[str]) -> tuple[list[str], list[str], float]:
+    """Give the training sites, those of them that are there, and their share of the patients."""
+    trainers = {site: terms for site, terms in accepted.items() if terms["trains"]}
+    there = [site for site in present if site in trainers]
+    # Bands count up to the cap, so one site's claim cannot make all the others too few.
+    total = sum(terms["patients"] for terms in trainers.values())
+    share = sum(trainers[site]["patients"] for site in there) / total if total else 0.0
+    return list(trainers), there, share
+
+
+def _suffice(quorum: QuorumSection, there: Collection[str], share: float) -> bool:
+    return len(there) >= quorum.required_sites and share >= quorum.minimum_share

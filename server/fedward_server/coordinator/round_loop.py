@@ -14,6 +14,7 @@ from fedward_common.errors import FedwardError, QuorumError
 from fedward_common.identities import SiteId
 from fedward_common.wire import messages
 from fedward_server.coordinator.acceptance import early_start_of
+from fedward_server.coordinator.between_attempts import BetweenAttempts
 from fedward_server.coordinator.checkpoints import CheckpointStore
 from fedward_server.coordinator.collection import Asked, Collected, collection_of
 from fedward_server.coordinator.counted_rounds import last_counted_rounds
@@ -80,9 +81,10 @@ class RoundLoop:
         self._told_clipped = False
         self._model = self._restored_model()
         self._sum = round_sum_of(setup, self._model)
-        self._collection = collection_of(setup, exchange)
+        self._between = BetweenAttempts(setup, exchange, observer.note)
+        self._collection = collection_of(setup, exchange, self._between)
         self._evaluation = RunEvaluation(
-            setup, self._model, self._store, self._record, self._collection, observer
+            setup, self._model, self._store, self._record, self._collection, self._between, observer
         )
         self._gate: HoldOutGate | NoGate = NoGate()
 
@@ -196,7 +198,7 @@ class RoundLoop:
                 self._record.add("round.abandoned", round=number, attempt=attempt, failures=told)
                 if attempt == last:
                     raise
-                self._exchange.wait_for_nodes(failures)
+                self._between.wait_to_repeat("train", self.history.accepted, failures)
                 continue
             self._commit(
                 number, attempt, collected, told_failures(failures, number, attempt), pooled

@@ -9,6 +9,7 @@ from typing import Any
 from fedward_common.errors import CorruptFileError, QuorumError
 from fedward_common.identities import SiteId
 from fedward_common.wire import messages
+from fedward_server.coordinator.between_attempts import BetweenAttempts
 from fedward_server.coordinator.checkpoints import CheckpointStore
 from fedward_server.coordinator.collection import Asked, Collection
 from fedward_server.coordinator.exchange import Failure
@@ -33,6 +34,7 @@ class RunEvaluation:
         store: Keeps the best of them.
         record: What was done; every step is appended before it counts.
         collection: Brings sums of sites together.
+        between: Waits before an attempt is repeated.
         observer: Sees what happens.
     """
 
@@ -43,6 +45,7 @@ class RunEvaluation:
         store: CheckpointStore,
         record: RunRecord,
         collection: Collection,
+        between: BetweenAttempts,
         observer: RunObserver,
     ) -> None:
         self._setup = setup
@@ -52,6 +55,7 @@ class RunEvaluation:
         self._record = record
         self._history = record.history
         self._collection = collection
+        self._between = between
         self._observer = observer
 
     def is_due(self, number: int) -> bool:
@@ -151,6 +155,8 @@ class RunEvaluation:
                 # Those of the last attempt are told by whoever asked for the evaluation.
                 told = told_failures(failures, number, attempt) if attempt < last else []
                 self._record.add("evaluation.abandoned", split=split, number=attempt, failures=told)
+                if attempt < last:
+                    self._between.wait_to_repeat(split, self._history.accepted, failures)
                 continue
             break
         if not pooled.sites and are_for_good(failures):

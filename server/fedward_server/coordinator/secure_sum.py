@@ -29,6 +29,7 @@ from fedward_common.secagg.thresholds import threshold_of
 from fedward_common.wire import messages
 from fedward_common.wire.flower_records import array_record_of_buffers
 from fedward_server import secagg_coordinator as machine
+from fedward_server.coordinator.between_attempts import BetweenAttempts
 from fedward_server.coordinator.exchange import (
     UNEXPECTED_ANSWER,
     Answer,
@@ -79,6 +80,7 @@ class SecureAttempt:
     Args:
         setup: Of the run.
         exchange: Asks sites.
+        between: Waits before the last step is asked for again.
         purpose: What the sum is for.
         question: The request whose answer is READY; the attempt's round and number are its.
         layout: Of what comes.
@@ -89,6 +91,7 @@ class SecureAttempt:
 
     setup: RunSetup
     exchange: Exchange
+    between: BetweenAttempts
     purpose: messages.SecurePurpose
     question: Question
     layout: ContributionLayout
@@ -257,15 +260,26 @@ class SecureAttempt:
         if machine.has_enough_shares(state):
             return state
         question = self._step("unmask", machine.unmask_request(state))
-        asked = dict.fromkeys(state.survivors, question)
-        state = self._take_all(state, "unmask", asked, machine.take_unmask)
-        if not machine.has_enough_shares(state):
-            raise RoundLostError(
-                f"round {self.question.subject.round}: too few sites answered the last step",
-                hint="nothing was revealed; mend the sites' links",
-            )
-        self.files.keep_state(state)
-        return state
+        for attempt in range(self.setup.job.quorum.attempts):
+            missing = [site for site in state.survivors if site not in state.unmasked]
+            if attempt:
+                # Who reveals closes the round for good, so this step is not left for another.
+                self._wait_for_unmasking(state, missing)
+            asked = dict.fromkeys(missing, question)
+            state = self._take_all(state, "unmask", asked, machine.take_unmask)
+            if machine.has_enough_shares(state):
+                self.files.keep_state(state)
+                return state
+        raise RoundLostError(
+            f"round {self.question.subject.round}: too few sites answered the last step",
+            hint="nothing was revealed; mend the sites' links",
+        )
+
+    def _wait_for_unmasking(self, state: machine.AttemptState, missing: list[SiteId]) -> None:
+        needed = state.threshold - len(state.unmasked)
+        self.between.wait_for(
+            missing, lambda there: len(set(missing).intersection(there)) >= needed
+        )
 
     def _take_all(
         self,

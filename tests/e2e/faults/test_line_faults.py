@@ -1,6 +1,7 @@
 """Lines between sites and coordinator that are cut, or carry other bytes than were sent."""
 
 import hashlib
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from flwr.cli.build import build_fab_from_files
 from flwr.supercore.fab import Fab
 from tests.faulty_federation import FaultyFederation
 from tests.faulty_network import until
-from tests.masked_federation import FIVE_SITES
+from tests.masked_federation import FIVE_SITES, MASKED
 
 from fedward_server.coordinator import flower_control
 
@@ -17,6 +18,7 @@ JOB = (
     "quorum.required_sites=5", "quorum.deadline_seconds=150",
 )  # fmt: skip
 CUT = ("alder", "birch", "cedar")
+CUT_SECONDS = 300.0
 
 
 @pytest.mark.slow
@@ -47,6 +49,33 @@ def test_spoilt_bytes_cut_lines_and_a_bundle_with_code_change_no_weight(
     for site in FIVE_SITES:
         assert "child.ended" not in federation.events_at(site)
     assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.slow
+def test_a_masked_run_waits_out_five_minutes_in_which_more_sites_are_cut_off_than_it_can_spare(
+    federation: FaultyFederation,
+) -> None:
+    """F24: it pauses, says whom it waits for, and goes on by itself; no round is lost."""
+    job = (MASKED, *JOB, "quorum.deadline_seconds=600")
+    undisturbed = federation.undisturbed("cut", *job)
+    federation.lay_down("cut", *job)
+    federation.order("cut")
+    federation.came("round.committed", run="cut", round=1)
+    for site in CUT:
+        federation.lines[site].cut()
+    ends = time.monotonic() + CUT_SECONDS
+    told = ", ".join(f"{site} (NODE_UNAVAILABLE)" for site in CUT)
+    federation.came("run.note", run="cut", text=f"waiting for {told}")
+    until(lambda: time.monotonic() >= ends, "the cut is over", 2 * CUT_SECONDS, every_seconds=1)
+    assert "run.finished" not in federation.kinds("cut")
+    federation.heal()
+    federation.came("run.finished", run="cut")
+    assert federation.outcome("cut") == undisturbed
+    assert federation.codes("cut") == {(site, 2, "NODE_UNAVAILABLE") for site in CUT}
+    assert not {kind for kind in federation.kinds("cut") if kind.endswith((".dropped", ".lost"))}
+    for site in FIVE_SITES:
+        assert federation.trained(site, "cut") == [1, 2]
+        assert federation.refusals(site, "cut") == []
 
 
 def bundle_with_code(canary: Path) -> Fab:

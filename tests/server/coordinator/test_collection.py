@@ -5,6 +5,7 @@ from pathlib import Path
 from tests.masked_federation import FAULTY_APP, MASKED, SHORT
 from tests.tiny_federation import FakeClock, TinyFederation, entries_of
 
+from fedward_server.coordinator.between_attempts import BetweenAttempts
 from fedward_server.coordinator.collection import (
     OpenCollection,
     SecureCollection,
@@ -18,7 +19,7 @@ def collection_for(federation: TinyFederation, folder: Path) -> object:
     setup = federation.set_up(folder)
     grid = InTurnGrid(federation.node_configs())
     exchange = Exchange(grid, setup.key, setup.roster.keys_of_sites, FakeClock())
-    return collection_of(setup, exchange)
+    return collection_of(setup, exchange, BetweenAttempts(setup, exchange, print))
 
 
 def test_the_job_says_whether_contributions_are_looked_at_one_by_one(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import weakref
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from fedward_common.wire.flower_records import (
     envelope_of,
     records_of,
 )
+from fedward_server.coordinator.acceptance import EarlyStart
 from fedward_server.coordinator.exchange import Answer, Exchange, Failure
 
 
@@ -245,47 +247,88 @@ def test_a_message_to_a_node_that_is_gone_fails_at_once() -> None:
 
 # -- between two attempts --------------------------------------------------------------------------
 
-GONE = Failure(SiteId("birch"), "NODE_UNAVAILABLE")
+BIRCH = SiteId("birch")
+A_MINUTE, DEADLINE = 60.0, 900.0
 
 
-def waited_for(
-    monkeypatch: pytest.MonkeyPatch, *failures: Failure, back_after_seconds: float
-) -> float:
-    """Give the seconds that an attempt waited for birch's node."""
+@dataclasses.dataclass
+class Wait:
+    """For birch, whose node is away until a time, and how it went.
+
+    Attributes:
+        is_enough: Whether the others suffice.
+        waits: Who was told to be waited for, each time that changed.
+    """
+
+    back_at_seconds: float = 1e9
+    is_enough: bool = False
+    sites: tuple[SiteId, ...] = (BIRCH,)
+    waits: list[dict[SiteId, str]] = dataclasses.field(default_factory=list)
+    asked_of: list[set[SiteId]] = dataclasses.field(default_factory=list)
+
+    def seconds(self, deadline_seconds: float = DEADLINE) -> float:
+        """Wait, and give how long that took."""
+        clock = FakeClock()
+        grid = ComingGrid(clock, self._online)
+        roster = {site: key.verifying_key for site, key in KEYS.items()}
+        exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
+        exchange.find_sites(question(), DEADLINE_SECONDS)
+        clock.now = 1000.0
+        early = EarlyStart(A_MINUTE, self._enough, lambda sites: self.waits.append(dict(sites)))
+        exchange.wait_for_nodes(self.sites, deadline_seconds, early)
+        return clock.now - 1000.0
+
+    def _online(self, now: float) -> set[int]:
+        is_away = 1000.0 <= now < 1000.0 + self.back_at_seconds
+        return {node for node, site in NODES.items() if not (is_away and site == BIRCH)}
+
+    def _enough(self, there: Collection[SiteId]) -> bool:
+        self.asked_of.append(set(there))
+        return self.is_enough
+
+
+@pytest.mark.parametrize("is_enough", [True, False])
+def test_everybody_is_waited_for_who_is_back_within_a_minute(is_enough: bool) -> None:
+    wait = Wait(back_at_seconds=20, is_enough=is_enough)
+    assert 20 <= wait.seconds() < 21
+    assert wait.waits == [{"birch": "NODE_UNAVAILABLE"}, {}]
+    assert not wait.asked_of
+
+
+def test_after_that_nobody_is_waited_for_where_the_others_suffice() -> None:
+    wait = Wait(is_enough=True)
+    assert 60 <= wait.seconds() < 61
+    assert wait.asked_of == [{"alder", "cedar"}]
+
+
+def test_where_they_do_not_a_cut_of_five_minutes_is_waited_out() -> None:
+    assert 300 <= Wait(back_at_seconds=300).seconds() < 301
+
+
+@pytest.mark.parametrize(("deadline", "waited"), [(900, 900), (30, 60)])
+def test_nobody_is_waited_for_beyond_the_deadline_or_a_minute(
+    deadline: float, waited: float
+) -> None:
+    assert waited <= Wait().seconds(deadline) < waited + 1
+
+
+@pytest.mark.parametrize("sites", [(), (SiteId("alder"),), (SiteId("nobody"),)])
+def test_nobody_is_waited_for_who_is_there_or_in_no_roster(sites: tuple[SiteId, ...]) -> None:
+    wait = Wait(sites=sites)
+    assert wait.seconds() == 0
+    assert not wait.waits
+
+
+def test_a_site_that_was_never_found_is_found_while_it_is_waited_for() -> None:
+    """As where the coordinator was killed while the site was cut off."""
     clock = FakeClock()
-    exchange, _ = exchange_over({}, clock)
-
-    def connected(_: ScriptedGrid) -> list[int]:
-        gone = FIRST_NODE + 1 if clock.now < back_after_seconds else None
-        return [node for node in NODES if node != gone]
-
-    monkeypatch.setattr(ScriptedGrid, "get_node_ids", connected)
-    begun = clock.now
-    exchange.wait_for_nodes(failures)
-    return clock.now - begun
-
-
-def test_the_next_attempt_waits_for_a_node_that_comes_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert 20 <= waited_for(monkeypatch, GONE, back_after_seconds=20) < 21
-
-
-def test_a_node_that_does_not_come_back_holds_it_up_for_a_minute(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert 60 <= waited_for(monkeypatch, GONE, back_after_seconds=1e9) < 61
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [
-        Failure(SiteId("birch"), "NON_FINITE"),
-        Failure(SiteId("nobody"), "NODE_UNAVAILABLE"),
-        Failure(SiteId("alder"), "NODE_UNAVAILABLE"),
-    ],
-)
-def test_nobody_is_waited_for_who_failed_otherwise_or_is_there(
-    monkeypatch: pytest.MonkeyPatch, failure: Failure
-) -> None:
-    assert waited_for(monkeypatch, failure, back_after_seconds=1e9) == 0
+    grid = ComingGrid(clock, lambda now: set(NODES) - ({FIRST_NODE} if now < 500 else set()))
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
+    exchange.find_sites(question(), 100)
+    alder = SiteId(SITES[0])
+    early = EarlyStart(A_MINUTE, lambda _: False, lambda _: None)
+    exchange.wait_for_nodes([alder], DEADLINE, early)
+    assert 500 <= clock.now < 502
+    (answer,) = exchange.ask(question(), [alder], DEADLINE_SECONDS)
+    assert isinstance(answer, Answer)

@@ -1,0 +1,188 @@
+"""Most of the sites are cut off for five minutes of the clock: the run waits, and loses nothing."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from flwr.app import Message
+from tests.masked_federation import (
+    FIVE_SITES,
+    MASKED,
+    WatchedGrid,
+    codes_of,
+    five_sites,
+    restart_sites,
+)
+from tests.simulation.test_lost_messages import charged_rounds
+from tests.simulation.test_strategies import PRIVATE, SCAFFOLD
+from tests.tiny_federation import (
+    FakeClock,
+    NotesObserver,
+    TinyFederation,
+    entries_of,
+    essence,
+)
+
+from fedward_common.errors import QuorumError
+from fedward_server.simulation.in_process_grid import error_reply
+
+CUT = ("alder", "birch", "cedar")
+CUT_SECONDS = 300.0
+NOTICED_SECONDS = 60.0  # so long a link believes that a node is there
+JOB = ("job.rounds=2", "quorum.required_sites=5", "quorum.deadline_seconds=900")
+ALL_WAIT = "waiting for " + ", ".join(f"{site} (NODE_UNAVAILABLE)" for site in CUT)
+
+STEPS = ("share", "mask", "confirm", "unmask")
+MOMENTS = [
+    *(("train.round", ""), *((f"query.{step}", "train") for step in STEPS)),
+    *(("evaluate.validation", ""), *((f"query.{step}", "validation") for step in STEPS)),
+    *(("evaluate.final", ""), *((f"query.{step}", "test") for step in STEPS)),
+]
+
+
+class CutGrid(WatchedGrid):
+    """Cuts three of five sites off when the first of them is asked one thing after round 1.
+
+    Args:
+        clock: Measures how long.
+        moment: The type of that message, and of a step its purpose.
+        does_it: Whether the sites do what they were asked, and cannot say so.
+    """
+
+    poll_seconds = 0.5
+
+    def __init__(
+        self,
+        federation: TinyFederation,
+        clock: FakeClock,
+        moment: tuple[str, str],
+        *,
+        does_it: bool = False,
+        cut_seconds: float = CUT_SECONDS,
+    ) -> None:
+        super().__init__(federation)
+        self._clock = clock
+        self._moment = moment
+        self._does_it = does_it
+        self._cut_seconds = cut_seconds
+        self.cut_at = float("inf")
+
+    def get_node_ids(self) -> list[int]:
+        return [node for node in super().get_node_ids() if not self._is_missed(node)]
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """As Flower does: a message to a node that it does not know has no id."""
+        return [
+            "" if self._is_missed(message.metadata.dst_node_id) else pushed
+            for message in messages
+            for pushed in super(CutGrid, self).push_messages([message])
+        ]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        (message_id,) = message_ids
+        message = self._waiting.get(message_id)
+        if message is None:
+            return []
+        self._cut_now(message)
+        node = message.metadata.dst_node_id
+        if not self._is_cut(node):
+            return super().pull_messages([message_id])
+        if not self._is_missed(node):
+            return []
+        if self._does_it:
+            return self._without_answer(message_id, message)
+        del self._waiting[message_id], self._unanswered[message_id]
+        return [error_reply(message, "NODE_UNAVAILABLE")]
+
+    def _without_answer(self, message_id: str, message: Message) -> list[Message]:
+        super().pull_messages([message_id])
+        return [error_reply(message, "NODE_UNAVAILABLE")]
+
+    def _cut_now(self, message: Message) -> None:
+        passing = self.passing(message)
+        is_then = (passing.kind, passing.purpose) == self._moment and passing.round > 1
+        if self.cut_at == float("inf") and is_then and passing.site in CUT:
+            self.cut_at = self._clock.now
+
+    def _is_cut(self, node: int) -> bool:
+        during = self.cut_at <= self._clock.now < self.cut_at + self._cut_seconds
+        return during and self._sites[node - min(self._configs)] in CUT
+
+    def _is_missed(self, node: int) -> bool:
+        return self._is_cut(node) and self._clock.now >= self.cut_at + NOTICED_SECONDS
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory) -> TinyFederation:
+    return five_sites(tmp_path_factory.mktemp("five")).with_job(*JOB)
+
+
+@pytest.fixture(scope="module")
+def masked(five: TinyFederation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("masked") / "run"
+    five.with_job(MASKED).run(folder)
+    return folder
+
+
+def waited_out(
+    federation: TinyFederation, folder: Path, moment: tuple[str, str], *, does_it: bool
+) -> None:
+    """Run with the cut, and look at what is the same for every job and moment."""
+    clock, observer = FakeClock(), NotesObserver()
+    grid = CutGrid(federation, clock, moment, does_it=does_it)
+    restart_sites()
+    federation.run(folder, grid=grid, clock=clock, observer=observer)
+    assert ALL_WAIT in observer.notes
+    assert grid.cut_at + CUT_SECONDS <= clock.now < grid.cut_at + CUT_SECONDS + 60
+    kinds = [entry["kind"] for entry in entries_of(folder)]
+    assert not [kind for kind in kinds if kind.endswith((".dropped", ".lost"))]
+    assert {code for _, _, code in codes_of(folder)} <= {"NODE_UNAVAILABLE"}
+    assert not (folder / "waiting.json").exists()
+
+
+@pytest.mark.parametrize("does_it", [False, True], ids=["not told", "cannot say so"])
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: f"{moment[0]} {moment[1]}".strip())
+def test_a_masked_run_waits_for_them_at_every_step_and_ends_as_if_they_had_been_there(
+    five: TinyFederation, tmp_path: Path, masked: Path, moment: tuple[str, str], does_it: bool
+) -> None:
+    folder = tmp_path / "run"
+    waited_out(five.with_job(MASKED), folder, moment, does_it=does_it)
+    assert essence(folder) == essence(masked)
+
+
+@pytest.mark.parametrize("does_it", [False, True], ids=["not told", "cannot say so"])
+@pytest.mark.parametrize(
+    "settings", [(), SCAFFOLD, (MASKED, *SCAFFOLD)], ids=["open", "scaffold", "masked scaffold"]
+)
+def test_so_does_a_run_of_another_kind(
+    five: TinyFederation, tmp_path: Path, settings: tuple[str, ...], does_it: bool
+) -> None:
+    federation = five.with_job(*settings)
+    federation.run(tmp_path / "undisturbed")
+    waited_out(federation, tmp_path / "run", ("train.round", ""), does_it=does_it)
+    assert essence(tmp_path / "run") == essence(tmp_path / "undisturbed")
+
+
+def test_a_masked_private_round_that_is_asked_for_twice_is_charged_once(tmp_path: Path) -> None:
+    federation = five_sites(tmp_path).with_job(*JOB, MASKED, *PRIVATE)
+    waited_out(federation, tmp_path / "run", ("query.mask", "train"), does_it=True)
+    charged = charged_rounds(federation)
+    assert set(charged.values()) == {1}
+    assert {(site, number) for site, _, number in charged} == {
+        (site, number) for site in FIVE_SITES for number in (1, 2)
+    }
+
+
+def test_who_stays_away_ends_the_run_after_the_deadline_and_it_goes_on_once_all_are_back(
+    five: TinyFederation, tmp_path: Path, masked: Path
+) -> None:
+    federation, folder, clock = five.with_job(MASKED), tmp_path / "run", FakeClock()
+    grid = CutGrid(federation, clock, ("train.round", ""), cut_seconds=1e9)
+    restart_sites()
+    with pytest.raises(QuorumError, match="round 2"):
+        federation.run(folder, grid=grid, clock=clock)
+    assert 900 <= clock.now - grid.cut_at < 900 + 2 * NOTICED_SECONDS
+    assert not (folder / "waiting.json").exists()
+    restart_sites()
+    federation.run(folder)
+    assert essence(folder) == essence(masked)
