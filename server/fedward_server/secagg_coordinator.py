@@ -272,9 +272,13 @@ def take_unmask(state: AttemptState, site: SiteId, answer: bytes) -> AttemptStat
 
 def has_enough_shares(state: AttemptState) -> bool:
     """Say whether t shares of every secret came; that they fit shows in `remove_masks`."""
-    if not state.survivors:
-        return False
-    return all(len(shares) >= state.threshold for shares in revealed_shares(state).values())
+    return bool(state.survivors) and num_shares_missing(state) == 0
+
+
+def num_shares_missing(state: AttemptState) -> int:
+    """Give how many sites at least must still reveal their shares."""
+    fewest = min((len(shares) for shares in revealed_shares(state).values()), default=0)
+    return max(0, state.threshold - fewest)
 
 
 def remove_masks(

@@ -1,11 +1,12 @@
 """Most of the sites are cut off for five minutes of the clock: the run waits, and loses nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
 from flwr.app import Message
 from tests.masked_federation import (
+    FAULTY_APP,
     FIVE_SITES,
     MASKED,
     WatchedGrid,
@@ -14,6 +15,7 @@ from tests.masked_federation import (
     restart_sites,
 )
 from tests.simulation.test_lost_messages import charged_rounds
+from tests.simulation.test_resume import Killed
 from tests.simulation.test_strategies import PRIVATE, SCAFFOLD
 from tests.tiny_federation import (
     FakeClock,
@@ -21,6 +23,8 @@ from tests.tiny_federation import (
     TinyFederation,
     entries_of,
     essence,
+    history_of,
+    make_federation,
 )
 
 from fedward_common.errors import QuorumError
@@ -59,8 +63,9 @@ class CutGrid(WatchedGrid):
         *,
         does_it: bool = False,
         cut_seconds: float = CUT_SECONDS,
+        faults: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(federation)
+        super().__init__(federation, faults)
         self._clock = clock
         self._moment = moment
         self._does_it = does_it
@@ -112,6 +117,15 @@ class CutGrid(WatchedGrid):
         return self._is_cut(node) and self._clock.now >= self.cut_at + NOTICED_SECONDS
 
 
+class KillingClock(FakeClock):
+    """Kills the coordinator when it has looked for a lost site for a second."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if seconds >= 1:
+            raise Killed
+
+
 @pytest.fixture(scope="module")
 def five(tmp_path_factory: pytest.TempPathFactory) -> TinyFederation:
     return five_sites(tmp_path_factory.mktemp("five")).with_job(*JOB)
@@ -125,18 +139,24 @@ def masked(five: TinyFederation, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def waited_out(
-    federation: TinyFederation, folder: Path, moment: tuple[str, str], *, does_it: bool
+    federation: TinyFederation,
+    folder: Path,
+    moment: tuple[str, str],
+    *,
+    does_it: bool,
+    faults: Mapping[str, str] | None = None,
 ) -> None:
     """Run with the cut, and look at what is the same for every job and moment."""
     clock, observer = FakeClock(), NotesObserver()
-    grid = CutGrid(federation, clock, moment, does_it=does_it)
+    grid = CutGrid(federation, clock, moment, does_it=does_it, faults=faults)
     restart_sites()
     federation.run(folder, grid=grid, clock=clock, observer=observer)
     assert ALL_WAIT in observer.notes
     assert grid.cut_at + CUT_SECONDS <= clock.now < grid.cut_at + CUT_SECONDS + 60
     kinds = [entry["kind"] for entry in entries_of(folder)]
     assert not [kind for kind in kinds if kind.endswith((".dropped", ".lost"))]
-    assert {code for _, _, code in codes_of(folder)} <= {"NODE_UNAVAILABLE"}
+    cut_off = {site for site, _, code in codes_of(folder) if code == "NODE_UNAVAILABLE"}
+    assert cut_off <= set(CUT)
     assert not (folder / "waiting.json").exists()
 
 
@@ -150,17 +170,58 @@ def test_a_masked_run_waits_for_them_at_every_step_and_ends_as_if_they_had_been_
     assert essence(folder) == essence(masked)
 
 
+@pytest.mark.parametrize("moment", [("query.mask", "train"), ("query.confirm", "train")])
+def test_of_more_sites_enough_come_back_to_give_up_what_was_masked(
+    tmp_path: Path, moment: tuple[str, str]
+) -> None:
+    """Of seven sites four may begin a round, and five must give it up before another attempt."""
+    seven = make_federation(tmp_path, sites=(*FIVE_SITES, "fir", "ginkgo"))
+    federation = seven.with_job(MASKED, *JOB, "quorum.required_sites=2", "quorum.attempts=3")
+    federation.run(tmp_path / "undisturbed")
+    waited_out(federation, tmp_path / "run", moment, does_it=True)
+    assert essence(tmp_path / "run") == essence(tmp_path / "undisturbed")
+
+
 @pytest.mark.parametrize("does_it", [False, True], ids=["not told", "cannot say so"])
+@pytest.mark.parametrize("moment", ["train.round", "evaluate.validation", "evaluate.final"])
 @pytest.mark.parametrize(
     "settings", [(), SCAFFOLD, (MASKED, *SCAFFOLD)], ids=["open", "scaffold", "masked scaffold"]
 )
 def test_so_does_a_run_of_another_kind(
-    five: TinyFederation, tmp_path: Path, settings: tuple[str, ...], does_it: bool
+    five: TinyFederation, tmp_path: Path, settings: tuple[str, ...], moment: str, does_it: bool
 ) -> None:
     federation = five.with_job(*settings)
     federation.run(tmp_path / "undisturbed")
-    waited_out(federation, tmp_path / "run", ("train.round", ""), does_it=does_it)
+    waited_out(federation, tmp_path / "run", (moment, ""), does_it=does_it)
     assert essence(tmp_path / "run") == essence(tmp_path / "undisturbed")
+
+
+def test_one_that_is_there_and_sends_rubbish_does_not_end_the_wait(
+    five: TinyFederation, tmp_path: Path
+) -> None:
+    """Two of five would do; of the two that are left one answers nothing that counts."""
+    federation = five.with_job(
+        "quorum.required_sites=2", "quorum.minimum_share=0.4", "quorum.attempts=3"
+    )
+    rubbish = {"dogwood": "train.round/2/*=unsigned"}
+    waited_out(federation, tmp_path / "run", ("train.round", ""), does_it=False, faults=rubbish)
+    counted = [site for site in FIVE_SITES if site != "dogwood"]
+    assert history_of(tmp_path / "run").participants == [list(FIVE_SITES), counted]
+
+
+def test_shares_that_came_before_a_kill_are_not_asked_for_again(
+    five: TinyFederation, tmp_path: Path, masked: Path
+) -> None:
+    """The two that were there have revealed theirs; when it goes on only the other three are."""
+    federation, folder = five.with_job(MASKED), tmp_path / "run"
+    clock = KillingClock()
+    grid = CutGrid(federation, clock, ("query.unmask", "train"), cut_seconds=1e9)
+    with pytest.raises(Killed):
+        federation.run(folder, grid=grid, clock=clock)
+    restart_sites()
+    gone = dict.fromkeys(("dogwood", "elder"), "query.unmask:train/2/*=gone")
+    federation.run(folder, client_app=FAULTY_APP, faults=gone)
+    assert essence(folder) == essence(masked)
 
 
 def test_a_masked_private_round_that_is_asked_for_twice_is_charged_once(tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ class Asking:
         question = question_of(kind, message, subject, {messages.WEIGHTS: weights})
         pooled = PooledSums.empty(self.setup.job.task, num_sites=len(ALL))
         self.failures.clear()
-        self.collection.evaluate(Asked(question, sites, self.failures), split, pooled)
+        self.collection.evaluate(
+            Asked(question, sites, self.failures), split, pooled, lambda _: None
+        )
         self.collection.committed()
         return pooled.sums.to_vector()
 

@@ -18,6 +18,7 @@ from fedward_common.secagg.layout import (
     WEIGHT_ONE,
     ContributionLayout,
     evaluation_layout,
+    fewest_ready_sites,
     training_layout,
 )
 from fedward_common.wire import messages
@@ -95,12 +96,27 @@ class Collection(Protocol):
             RoundLostError: There is none, and the sites do not repeat the round.
         """
 
-    def evaluate(self, asked: Asked, split: messages.SecurePurpose, pooled: PooledSums) -> None:
+    def evaluate(
+        self,
+        asked: Asked,
+        split: messages.SecurePurpose,
+        pooled: PooledSums,
+        require_enough: RequireEnough,
+    ) -> None:
         """Collect sums over one split into `pooled`.
+
+        Args:
+            asked: The attempt.
+            split: Over which.
+            pooled: Empty before.
+            require_enough: As of a round.
 
         Raises:
             QuorumError: There is no sum; another attempt may be made.
         """
+
+    def fewest_to_repeat(self, purpose: messages.SecurePurpose) -> int:
+        """Give how many sites another attempt cannot do without, whatever the quorum."""
 
     def committed(self) -> None:
         """Destroy what was kept of the last sum: the journal has what came of it."""
@@ -149,12 +165,23 @@ class OpenCollection:
         require_enough(participants)
         return Collected(participants)
 
-    def evaluate(self, asked: Asked, split: messages.SecurePurpose, pooled: PooledSums) -> None:
+    def evaluate(
+        self,
+        asked: Asked,
+        split: messages.SecurePurpose,
+        pooled: PooledSums,
+        require_enough: RequireEnough,
+    ) -> None:
         """Add up what comes."""
         for outcome in self._exchange.ask(asked.question, asked.sites, self._deadline):
             failed = _take_sums(outcome, pooled)
             if failed is not None:
                 asked.failures.append(failed)
+        require_enough(pooled.sites)
+
+    def fewest_to_repeat(self, purpose: messages.SecurePurpose) -> int:
+        """One: no site's part depends on another's."""
+        return 1
 
     def committed(self) -> None:
         """Nothing was kept."""
@@ -172,6 +199,7 @@ class SecureCollection:
     def __init__(self, setup: RunSetup, exchange: Exchange, between: BetweenAttempts) -> None:
         self._setup, self._exchange, self._between = setup, exchange, between
         self._kept: SecureAttempt | None = None
+        self._abandonments_needed = 0
         manifest = setup.manifest
         self._trainers = [SiteId(name) for name in manifest.training_sites]
         # Made once: the constants of the joint mechanism take a calibration.
@@ -207,17 +235,30 @@ class SecureCollection:
             },
         )
 
-    def evaluate(self, asked: Asked, split: messages.SecurePurpose, pooled: PooledSums) -> None:
+    def evaluate(
+        self,
+        asked: Asked,
+        split: messages.SecurePurpose,
+        pooled: PooledSums,
+        require_enough: RequireEnough,
+    ) -> None:
         """Bring one attempt at the sums of a split to its end."""
         sites = list(self._setup.roster.sites) if split == "test" else self._trainers
         layout = evaluation_layout(self._setup.job, len(sites))
         attempt = self._attempt(split, asked, layout, sites)
-        _take_total(self._collect(attempt, asked, lambda _: None), pooled, asked)
+        _take_total(self._collect(attempt, asked, require_enough), pooled, asked)
         if split == "test":  # the last question of a run
             (self._setup.folder / _SPARE).unlink(missing_ok=True)
 
+    def fewest_to_repeat(self, purpose: messages.SecurePurpose) -> int:
+        """Give how many must be READY, and how many must give up what was masked before."""
+        num_trainers = len(self._setup.manifest.training_sites)
+        fewest = fewest_ready_sites(self._setup.job, purpose, num_trainers)
+        return max(fewest, self._abandonments_needed)
+
     def committed(self) -> None:
         """Destroy masked totals and shares."""
+        self._abandonments_needed = 0
         if self._kept is not None:
             self._kept.forget()
             self._kept = None
@@ -257,6 +298,9 @@ class SecureCollection:
         except QuorumError:
             attempt.abandon(asked.sites)
             attempt.forget()
+            self._kept = None
+            needed = attempt.abandonments_needed
+            self._abandonments_needed = max(self._abandonments_needed, needed)
             raise
 
     def _take_words(

@@ -14,7 +14,6 @@ from fedward_common.crypto.key_agreement import HybridPrivateKey
 from fedward_common.crypto.signing import SigningKey, VerifyingKey
 from fedward_common.identities import SiteId
 from fedward_common.wire import messages
-from fedward_server.coordinator.acceptance import EarlyStart
 from fedward_server.coordinator.site_link import (
     NODE_UNAVAILABLE,
     NOT_IN_ROSTER,
@@ -25,9 +24,13 @@ from fedward_server.coordinator.site_link import Answer as Answer
 from fedward_server.coordinator.site_link import Failure as Failure
 from fedward_server.coordinator.site_link import Question as Question
 from fedward_server.coordinator.site_search import SiteSearch
+from fedward_server.coordinator.waiting import Patience
 
 LATE = "LATE"
 UNEXPECTED_ANSWER = "UNEXPECTED_ANSWER"
+
+# A wait for nodes may take hours.
+_LOOK_SECONDS = 1.0
 
 
 class Exchange:
@@ -56,7 +59,7 @@ class Exchange:
         self._sites = SiteSearch(self._link, roster, clock)
 
     def find_sites(
-        self, question: Question, deadline_seconds: float, early: EarlyStart | None = None
+        self, question: Question, deadline_seconds: float, patience: Patience | None = None
     ) -> list[Answer | Failure]:
         """Ask every node, and learn from the signed answers which site sits where.
 
@@ -68,38 +71,46 @@ class Exchange:
         Args:
             question: To each.
             deadline_seconds: Nobody is waited for longer.
-            early: When only those are waited for that are at work, or where a person has the
+            patience: When only those are waited for that are at work, or where a person has the
                 question in hand; None for never.
         """
-        return self._sites.find(question, deadline_seconds, early)
+        return self._sites.find(question, deadline_seconds, patience)
 
     def wait_for_nodes(
-        self, sites: Collection[SiteId], deadline_seconds: float, early: EarlyStart
-    ) -> None:
+        self, sites: Collection[SiteId], deadline_seconds: float, patience: Patience
+    ) -> bool:
         """Let nodes that are not connected come back, before their sites are asked again.
 
         A simulated Grid's nodes do not go.
 
         Args:
             sites: Whose nodes; who is gone from the roster is not waited for.
-            deadline_seconds: Nobody is waited for longer, but for the time of `early`.
-            early: When those who are connected suffice.
+            deadline_seconds: Nobody is waited for longer, but for the time of `patience`.
+            patience: When those who are connected suffice.
+
+        Returns:
+            Whether to ask again: not where the deadline is over, and they do not suffice.
         """
         begun = self._clock.now_seconds()
-        ends = begun + max(deadline_seconds, early.after_seconds)
+        ends = begun + max(deadline_seconds, patience.after_seconds)
         told: set[SiteId] = set()
-        while self._link.poll_seconds and (now := self._clock.now_seconds()) < ends:
-            there = self._connected_sites()
-            still_away = (self._roster.keys() & sites) - there
-            is_long = now >= begun + early.after_seconds
-            if not still_away or (is_long and early.is_enough(there)):
-                break
-            if still_away != told:
-                told = still_away
-                early.waits(dict.fromkeys(told, NODE_UNAVAILABLE))
-            self._clock.sleep(self._link.poll_seconds)
-        if told:
-            early.waits({})
+        try:
+            while self._link.poll_seconds:
+                there, now = self._connected_sites(), self._clock.now_seconds()
+                away = (self._roster.keys() & sites) - there
+                is_long = now >= begun + patience.after_seconds
+                if not away or (is_long and patience.is_enough(there)):
+                    break
+                if now >= ends:
+                    return False
+                if away != told:
+                    told = away
+                    patience.waits(dict.fromkeys(told, NODE_UNAVAILABLE))
+                self._clock.sleep(max(self._link.poll_seconds, _LOOK_SECONDS))
+        finally:
+            if told:
+                patience.waits({})
+        return True
 
     def _connected_sites(self) -> set[SiteId]:
         """Give the sites whose nodes are connected, after a look for those that came since."""

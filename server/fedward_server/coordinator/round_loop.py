@@ -13,8 +13,8 @@ from fedward_common.clock import Clock
 from fedward_common.errors import FedwardError, QuorumError
 from fedward_common.identities import SiteId
 from fedward_common.wire import messages
-from fedward_server.coordinator.acceptance import early_start_of
-from fedward_server.coordinator.between_attempts import BetweenAttempts
+from fedward_server.coordinator.acceptance import patience_at_start
+from fedward_server.coordinator.between_attempts import BetweenAttempts, Missed
 from fedward_server.coordinator.checkpoints import CheckpointStore
 from fedward_server.coordinator.collection import Asked, Collected, collection_of
 from fedward_server.coordinator.counted_rounds import last_counted_rounds
@@ -49,6 +49,7 @@ from fedward_server.coordinator.run_record import RunRecord
 from fedward_server.coordinator.run_setup import RunSetup
 from fedward_server.coordinator.secure_sum import RoundLostError
 from fedward_server.coordinator.selection import should_stop
+from fedward_server.coordinator.waiting import tell_waiting
 from fedward_server.optimizers import build_server_optimizer
 
 
@@ -96,6 +97,7 @@ class RoundLoop:
         """
         if self.history.finished:
             return self.history
+        tell_waiting(self._setup.folder, {})  # of a wait that a kill cut short
         if self.history.final is None:
             self._train_and_test()
         elif self.history.receipts is None:
@@ -154,8 +156,8 @@ class RoundLoop:
         question = question_of("query.manifest", query, subject, {})
         accepted: dict[str, Any] = {}
         failures: list[dict[str, Any]] = []
-        early = early_start_of(self._setup, self.history.accepted, self._observer.note)
-        outcomes = self._exchange.find_sites(question, deadline_seconds, early)
+        patience = patience_at_start(self._setup, self.history.accepted, self._observer.note)
+        outcomes = self._exchange.find_sites(question, deadline_seconds, patience)
         for outcome in outcomes:
             terms = self._terms(outcome)
             if isinstance(terms, Failure):
@@ -180,30 +182,44 @@ class RoundLoop:
     def _run_round(self, number: int) -> None:
         first = self.history.attempts.get(number, 0) + 1
         last = first + self._job.quorum.attempts - 1
+        before: list[Failure] = []
         for attempt in range(first, last + 1):
             self._observer.round_begins(number, attempt)
-            pooled = self._evaluation.no_sums() if self._evaluation.is_due(number - 1) else None
             failures: list[Failure] = []
-            try:
-                collected = self._train(number, attempt, pooled, failures)
-            except RoundLostError as error:
-                self._drop(number, attempt, failures, error)
+            missed = self._attempt(number, attempt, failures, is_last=attempt == last)
+            if missed is None:
                 return
-            except QuorumError as error:
-                self._sum.clear()
-                if attempt == last and are_for_good(failures):
-                    self._drop(number, attempt, failures, error)
-                    return
+            if attempt == last or not self._waited(failures, before):
+                raise missed
+            before = failures
+
+    def _waited(self, failures: list[Failure], before: list[Failure]) -> bool:
+        """Wait for sites that are away; say whether another attempt is to be made."""
+        fewest = self._collection.fewest_to_repeat("train")
+        missed = Missed("train", self.history.accepted, fewest, failures, before)
+        return self._between.wait_to_repeat(missed)
+
+    def _attempt(
+        self, number: int, attempt: int, failures: list[Failure], *, is_last: bool
+    ) -> QuorumError | None:
+        """Do a round, or leave it out; give why neither was done, where too few were there."""
+        pooled = self._evaluation.no_sums() if self._evaluation.is_due(number - 1) else None
+        try:
+            collected = self._train(number, attempt, pooled, failures)
+        except RoundLostError as error:
+            self._drop(number, attempt, failures, error)
+        except QuorumError as error:
+            self._sum.clear()
+            if not (is_last and are_for_good(failures)):
                 told = told_failures(failures, number, attempt)
                 self._record.add("round.abandoned", round=number, attempt=attempt, failures=told)
-                if attempt == last:
-                    raise
-                self._between.wait_to_repeat("train", self.history.accepted, failures)
-                continue
-            self._commit(
-                number, attempt, collected, told_failures(failures, number, attempt), pooled
-            )
-            return
+                # A new one: the frames of the other hold vectors, and the wait may be long.
+                return QuorumError(str(error), hint=error.hint)
+            self._drop(number, attempt, failures, error)
+        else:
+            told = told_failures(failures, number, attempt)
+            self._commit(number, attempt, collected, told, pooled)
+        return None
 
     def _train(
         self, number: int, attempt: int, pooled: PooledSums | None, failures: list[Failure]

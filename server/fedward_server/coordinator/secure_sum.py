@@ -25,12 +25,13 @@ from fedward_common.secagg.layout import (
 )
 from fedward_common.secagg.messages import encode_abandonments
 from fedward_common.secagg.signed_items import verify_abandonment
-from fedward_common.secagg.thresholds import threshold_of
+from fedward_common.secagg.thresholds import abandonments_needed, threshold_of
 from fedward_common.wire import messages
 from fedward_common.wire.flower_records import array_record_of_buffers
 from fedward_server import secagg_coordinator as machine
 from fedward_server.coordinator.between_attempts import BetweenAttempts
 from fedward_server.coordinator.exchange import (
+    LATE,
     UNEXPECTED_ANSWER,
     Answer,
     Exchange,
@@ -39,6 +40,7 @@ from fedward_server.coordinator.exchange import (
 )
 from fedward_server.coordinator.masked_totals import AttemptFiles, MaskedTotals
 from fedward_server.coordinator.run_setup import RunSetup
+from fedward_server.coordinator.site_link import NODE_UNAVAILABLE
 
 RequireEnough = Callable[[list[str]], None]
 
@@ -98,6 +100,7 @@ class SecureAttempt:
     participants: frozenset[SiteId]
     files: AttemptFiles
     failures: list[Failure] = field(default_factory=list)
+    _num_masking: int = field(default=0, init=False)
 
     def collect(
         self, sites: list[SiteId], deadline_seconds: float, require_enough: RequireEnough
@@ -122,6 +125,7 @@ class SecureAttempt:
             self.files.keep_state(state)
         else:
             state, totals = kept
+            self._num_masking = len(state.directory.sites)
         state = self._unmask(self._confirm(state))
         try:
             wrong = machine.remove_masks(state, totals.words, totals.lane)
@@ -140,6 +144,13 @@ class SecureAttempt:
     def abandon(self, sites: list[SiteId]) -> None:
         """Have sites give the attempt up for good, and show each that enough others did."""
         self._abandon(self.question.subject.attempt, sites)
+
+    @property
+    def abandonments_needed(self) -> int:
+        """How many sites must give this attempt up, or one before it, before any masks anew."""
+        if any(failed.code == codes.MASKED_BEFORE for failed in self.failures):
+            return abandonments_needed(len(self.participants))  # of an attempt before a restart
+        return abandonments_needed(self._num_masking) if self._num_masking else 0
 
     def forget(self) -> None:
         """Destroy what was kept, once the sum is committed or the attempt abandoned."""
@@ -213,7 +224,7 @@ class SecureAttempt:
     def _share(self, state: machine.AttemptState) -> machine.AttemptState:
         question = self._step("share", machine.share_request(state))
         asked = dict.fromkeys(state.directory.sites, question)
-        state = self._take_all(state, "share", asked, machine.take_share)
+        state, _ = self._take_all(state, "share", asked, machine.take_share)
         try:
             return machine.fix_sharers(state)
         except FedwardError as error:
@@ -221,6 +232,7 @@ class SecureAttempt:
 
     def _mask(self, state: machine.AttemptState) -> tuple[machine.AttemptState, MaskedTotals]:
         requests = machine.mask_requests(state)
+        self._num_masking = len(state.directory.sites)
         questions = {site: self._step("mask", body) for site, body in requests.items()}
         totals = MaskedTotals.empty(self.layout)
         survivors = []
@@ -250,7 +262,7 @@ class SecureAttempt:
             return state
         question = self._step("confirm", machine.confirm_request(state))
         asked = dict.fromkeys(state.survivors, question)
-        state = self._take_all(state, "confirm", asked, machine.take_confirmation)
+        state, _ = self._take_all(state, "confirm", asked, machine.take_confirmation)
         if len(state.confirmed) < state.threshold:
             raise self._too_few("confirm", None)
         self.files.keep_state(state)  # others' signatures would be a different last request
@@ -260,25 +272,27 @@ class SecureAttempt:
         if machine.has_enough_shares(state):
             return state
         question = self._step("unmask", machine.unmask_request(state))
-        for attempt in range(self.setup.job.quorum.attempts):
+        # Who reveals its shares closes the round for good: no other attempt replaces this step.
+        for repeats_left in reversed(range(self.setup.job.quorum.attempts)):
             missing = [site for site in state.survivors if site not in state.unmasked]
-            if attempt:
-                # Who reveals closes the round for good, so this step is not left for another.
-                self._wait_for_unmasking(state, missing)
             asked = dict.fromkeys(missing, question)
-            state = self._take_all(state, "unmask", asked, machine.take_unmask)
+            state, failures = self._take_all(state, "unmask", asked, machine.take_unmask)
+            self.files.keep_state(state)
             if machine.has_enough_shares(state):
-                self.files.keep_state(state)
                 return state
+            if not (repeats_left and self._may_unmask(state, failures)):
+                break
         raise RoundLostError(
             f"round {self.question.subject.round}: too few sites answered the last step",
             hint="nothing was revealed; mend the sites' links",
         )
 
-    def _wait_for_unmasking(self, state: machine.AttemptState, missing: list[SiteId]) -> None:
-        needed = state.threshold - len(state.unmasked)
-        self.between.wait_for(
-            missing, lambda there: len(set(missing).intersection(there)) >= needed
+    def _may_unmask(self, state: machine.AttemptState, failures: list[Failure]) -> bool:
+        """Wait for those whose line failed; say whether the others are worth asking again."""
+        cut_off = {failed.site for failed in failures if failed.code in (NODE_UNAVAILABLE, LATE)}
+        needed = machine.num_shares_missing(state)
+        return len(cut_off) >= needed and self.between.wait_for(
+            cut_off, lambda there: len(cut_off.intersection(there)) >= needed
         )
 
     def _take_all(
@@ -287,16 +301,19 @@ class SecureAttempt:
         step: messages.SecureStepName,
         questions: Mapping[SiteId, Question],
         take: Callable[[machine.AttemptState, SiteId, bytes], machine.AttemptState],
-    ) -> machine.AttemptState:
+    ) -> tuple[machine.AttemptState, list[Failure]]:
+        failures: list[Failure] = []
         for outcome in self.exchange.ask_each(questions, self._deadline):
             if not _is_reply(outcome, step, set()):
-                self._failed(_failure_of(outcome))
+                failures.append(_failure_of(outcome))
                 continue
             try:
                 state = take(state, outcome.site, outcome.message.body)  # type: ignore[union-attr]
             except FedwardError as error:
-                self._failed(Failure(outcome.site, error.code))
-        return state
+                failures.append(Failure(outcome.site, error.code))
+        for failed in failures:
+            self._failed(failed)
+        return state, failures
 
     def _failed(self, failure: Failure) -> None:
         """Note why a site is out of it: the first reason, which the others follow from."""

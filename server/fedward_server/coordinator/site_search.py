@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from fedward_common.clock import Clock
 from fedward_common.identities import SiteId
 from fedward_common.wire import messages
-from fedward_server.coordinator.acceptance import NOT_ANSWERED, EarlyStart
 from fedward_server.coordinator.site_link import (
     NODE_UNAVAILABLE,
     Answer,
@@ -19,6 +18,7 @@ from fedward_server.coordinator.site_link import (
     Sent,
     SiteLink,
 )
+from fedward_server.coordinator.waiting import NOT_ANSWERED, Patience
 
 # With these a site says that a person there has not decided yet, or will let it work again.
 _DECIDING = frozenset({"WAITING_FOR_APPROVAL", "ROSTER_NOT_ACCEPTED"})
@@ -63,7 +63,7 @@ class SiteSearch:
         self._last: _Search | None = None
 
     def find(
-        self, question: Question, deadline_seconds: float, early: EarlyStart | None = None
+        self, question: Question, deadline_seconds: float, patience: Patience | None = None
     ) -> list[Answer | Failure]:
         """Ask every node until each site has answered or the deadline is over.
 
@@ -72,18 +72,18 @@ class SiteSearch:
         Args:
             question: To each.
             deadline_seconds: Nobody is waited for longer.
-            early: When only those are waited for that are at work, or where a person has the
+            patience: When only those are waited for that are at work, or where a person has the
                 question in hand; None for never.
         """
         now = self._clock.now_seconds()
         encoded = messages.encode_message(question.message)
         search = self._last = _Search(question, encoded, now, now + deadline_seconds)
         try:
-            self._search(search, early)
+            self._search(search, patience)
         finally:
             search.is_over = True
-            if search.told and early is not None:
-                early.waits({})
+            if search.told and patience is not None:
+                patience.waits({})
         outcomes = dict(search.found)
         for site in self._roster:
             unanswered = search.not_yet.get(site, Failure(site, NODE_UNAVAILABLE))
@@ -108,19 +108,19 @@ class SiteSearch:
                 del search.waiting[node]
                 self._take(outcome, node, search)
 
-    def _search(self, search: _Search, early: EarlyStart | None) -> None:
+    def _search(self, search: _Search, patience: Patience | None) -> None:
         while True:
             self._look(search)
             if self._is_found(search.found, search.waiting):
                 break
-            if self._clock.now_seconds() >= search.ends or self._may_begin(search, early):
+            if self._clock.now_seconds() >= search.ends or self._may_begin(search, patience):
                 break
             if self._link.poll_seconds:
                 self._clock.sleep(self._link.poll_seconds)
 
-    def _may_begin(self, search: _Search, early: EarlyStart | None) -> bool:
+    def _may_begin(self, search: _Search, patience: Patience | None) -> bool:
         """Tell who is waited for, and say whether the run may begin without them."""
-        if early is None:
+        if patience is None:
             return False
         waited_for = {
             site: search.not_yet[site].code if site in search.not_yet else NOT_ANSWERED
@@ -129,14 +129,14 @@ class SiteSearch:
         }
         if waited_for != search.told:
             search.told = waited_for
-            early.waits(waited_for)
+            patience.waits(waited_for)
         now = self._clock.now_seconds()
-        if now < search.begun + early.after_seconds or self._is_at_work(search, now):
+        if now < search.begun + patience.after_seconds or self._is_at_work(search, now):
             return False
         if _DECIDING.intersection(waited_for.values()):
             return False
         found = search.found.items()
-        return early.is_enough([site for site, came in found if isinstance(came, Answer)])
+        return patience.is_enough([site for site, came in found if isinstance(came, Answer)])
 
     def _is_at_work(self, search: _Search, now: float) -> bool:
         """Whether a site was asked that does more than to say that it has not decided."""

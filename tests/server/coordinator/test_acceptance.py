@@ -18,14 +18,9 @@ from tests.tiny_federation import FakeClock, NotesObserver, make_federation, tin
 from fedward_common.identities import SiteId
 from fedward_common.job.job_file import Job
 from fedward_common.wire import messages
-from fedward_server.coordinator.acceptance import (
-    EarlyStart,
-    early_start_of,
-    sites_needed,
-    tell_waiting,
-    waited_for,
-)
+from fedward_server.coordinator.acceptance import patience_at_start, sites_needed
 from fedward_server.coordinator.exchange import Answer, Exchange, Failure
+from fedward_server.coordinator.waiting import Patience, tell_waiting, waited_for
 
 ACCEPTANCE_SECONDS = 100.0
 DEADLINE_SECONDS = 900.0
@@ -43,8 +38,8 @@ class Start:
     def find(self) -> list[Answer | Failure]:
         roster = {site: key.verifying_key for site, key in KEYS.items()}
         exchange = Exchange(ScriptedGrid(self.scripts), COORDINATOR_KEY, roster, self.clock)
-        early = EarlyStart(ACCEPTANCE_SECONDS, self._is_enough, self._told)
-        return exchange.find_sites(question(), DEADLINE_SECONDS, early)
+        patience = Patience(ACCEPTANCE_SECONDS, self._is_enough, self._told)
+        return exchange.find_sites(question(), DEADLINE_SECONDS, patience)
 
     def _is_enough(self, accepted: Collection[SiteId]) -> bool:
         return len(accepted) >= self.needed
@@ -153,24 +148,24 @@ def test_masking_needs_as_many_as_share_their_keys() -> None:
 def test_who_is_waited_for_can_be_seen_from_outside(tmp_path: Path) -> None:
     setup = make_federation(tmp_path).set_up(tmp_path / "run")
     observer = NotesObserver()
-    early = early_start_of(setup, (), observer.note)
-    early.waits({SiteId("birch"): "WAITING_FOR_APPROVAL", SiteId("alder"): "NOT_ANSWERED"})
+    patience = patience_at_start(setup, (), observer.note)
+    patience.waits({SiteId("birch"): "WAITING_FOR_APPROVAL", SiteId("alder"): "NOT_ANSWERED"})
     assert waited_for(setup.folder) == {
         "birch": "WAITING_FOR_APPROVAL",
         "alder": "NOT_ANSWERED",
     }
     assert observer.notes == ["waiting for alder (NOT_ANSWERED), birch (WAITING_FOR_APPROVAL)"]
-    early.waits({})
+    patience.waits({})
     assert waited_for(setup.folder) == {}
     assert len(observer.notes) == 1
 
 
 def test_a_run_that_goes_on_needs_its_share_of_those_who_accepted_it(tmp_path: Path) -> None:
     setup = make_federation(tmp_path).set_up(tmp_path / "run")
-    early = early_start_of(setup, ("alder", "birch"), lambda _: None)
-    assert early.after_seconds == setup.job.quorum.acceptance_seconds
-    assert early.is_enough([SiteId("alder"), SiteId("birch")])
-    assert not early.is_enough([SiteId("alder"), SiteId("cedar")])
+    patience = patience_at_start(setup, ("alder", "birch"), lambda _: None)
+    assert patience.after_seconds == setup.job.quorum.acceptance_seconds
+    assert patience.is_enough([SiteId("alder"), SiteId("birch")])
+    assert not patience.is_enough([SiteId("alder"), SiteId("cedar")])
 
 
 def test_a_mark_that_is_no_list_of_sites_is_nobody(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tests.server.coordinator.scripted_sites import (
 from tests.tiny_federation import SITES, FakeClock
 
 from fedward_common.crypto.signing import SigningKey
+from fedward_common.errors import StoppedError
 from fedward_common.identities import COORDINATOR, SiteId
 from fedward_common.wire import messages
 from fedward_common.wire.envelope import verify_envelope
@@ -34,8 +35,8 @@ from fedward_common.wire.flower_records import (
     envelope_of,
     records_of,
 )
-from fedward_server.coordinator.acceptance import EarlyStart
 from fedward_server.coordinator.exchange import Answer, Exchange, Failure
+from fedward_server.coordinator.waiting import Patience
 
 
 def test_answers_come_in_the_order_of_the_sites_with_their_arrays() -> None:
@@ -258,6 +259,7 @@ class Wait:
     Attributes:
         is_enough: Whether the others suffice.
         waits: Who was told to be waited for, each time that changed.
+        goes_on: Whether to ask again.
     """
 
     back_at_seconds: float = 1e9
@@ -265,6 +267,7 @@ class Wait:
     sites: tuple[SiteId, ...] = (BIRCH,)
     waits: list[dict[SiteId, str]] = dataclasses.field(default_factory=list)
     asked_of: list[set[SiteId]] = dataclasses.field(default_factory=list)
+    goes_on: bool | None = None
 
     def seconds(self, deadline_seconds: float = DEADLINE) -> float:
         """Wait, and give how long that took."""
@@ -274,8 +277,8 @@ class Wait:
         exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
         exchange.find_sites(question(), DEADLINE_SECONDS)
         clock.now = 1000.0
-        early = EarlyStart(A_MINUTE, self._enough, lambda sites: self.waits.append(dict(sites)))
-        exchange.wait_for_nodes(self.sites, deadline_seconds, early)
+        patience = Patience(A_MINUTE, self._enough, lambda sites: self.waits.append(dict(sites)))
+        self.goes_on = exchange.wait_for_nodes(self.sites, deadline_seconds, patience)
         return clock.now - 1000.0
 
     def _online(self, now: float) -> set[int]:
@@ -293,23 +296,30 @@ def test_everybody_is_waited_for_who_is_back_within_a_minute(is_enough: bool) ->
     assert 20 <= wait.seconds() < 21
     assert wait.waits == [{"birch": "NODE_UNAVAILABLE"}, {}]
     assert not wait.asked_of
+    assert wait.goes_on
 
 
 def test_after_that_nobody_is_waited_for_where_the_others_suffice() -> None:
     wait = Wait(is_enough=True)
     assert 60 <= wait.seconds() < 61
     assert wait.asked_of == [{"alder", "cedar"}]
+    assert wait.goes_on
 
 
 def test_where_they_do_not_a_cut_of_five_minutes_is_waited_out() -> None:
-    assert 300 <= Wait(back_at_seconds=300).seconds() < 301
+    wait = Wait(back_at_seconds=300)
+    assert 300 <= wait.seconds() < 301
+    assert wait.goes_on
 
 
 @pytest.mark.parametrize(("deadline", "waited"), [(900, 900), (30, 60)])
 def test_nobody_is_waited_for_beyond_the_deadline_or_a_minute(
     deadline: float, waited: float
 ) -> None:
-    assert waited <= Wait().seconds(deadline) < waited + 1
+    wait = Wait()
+    assert waited <= wait.seconds(deadline) < waited + 1
+    assert wait.goes_on is False
+    assert wait.waits[-1] == {}
 
 
 @pytest.mark.parametrize("sites", [(), (SiteId("alder"),), (SiteId("nobody"),)])
@@ -317,6 +327,20 @@ def test_nobody_is_waited_for_who_is_there_or_in_no_roster(sites: tuple[SiteId, 
     wait = Wait(sites=sites)
     assert wait.seconds() == 0
     assert not wait.waits
+    assert wait.goes_on
+
+
+def test_a_wait_that_is_broken_off_leaves_nobody_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stops(clock: FakeClock, seconds: float) -> None:
+        raise StoppedError("a person stopped it")
+
+    wait = Wait()
+    monkeypatch.setattr(FakeClock, "sleep", stops)
+    with pytest.raises(StoppedError):
+        wait.seconds()
+    assert wait.waits == [{"birch": "NODE_UNAVAILABLE"}, {}]
 
 
 def test_a_site_that_was_never_found_is_found_while_it_is_waited_for() -> None:
@@ -327,8 +351,8 @@ def test_a_site_that_was_never_found_is_found_while_it_is_waited_for() -> None:
     exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
     exchange.find_sites(question(), 100)
     alder = SiteId(SITES[0])
-    early = EarlyStart(A_MINUTE, lambda _: False, lambda _: None)
-    exchange.wait_for_nodes([alder], DEADLINE, early)
+    patience = Patience(A_MINUTE, lambda _: False, lambda _: None)
+    exchange.wait_for_nodes([alder], DEADLINE, patience)
     assert 500 <= clock.now < 502
     (answer,) = exchange.ask(question(), [alder], DEADLINE_SECONDS)
     assert isinstance(answer, Answer)

@@ -21,6 +21,7 @@ from fedward_server.coordinator.commands.shown import (
 )
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.run_journal import RunHistory
+from fedward_server.coordinator.waiting import waited_for, words_of
 from fedward_server.reports.participation import code_meaning
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def summary_of(view: RunView, ordered: "Mapping[str, OrderedRun] | None") -> dic
         "code": state.code,
         "place": state.place,
         "after": list(state.after),
+        "waiting_for": waited_for(view.folder) if state.word == "running" else {},
         "rounds_completed": len(view.history.checkpoints),
         "rounds": view.job.job.rounds,
         "training_sites": list(view.manifest.training_sites),
@@ -136,6 +138,7 @@ def _unreadable(name: str, error: FedwardError) -> dict[str, Any]:
         "code": error.code,
         "place": None,
         "after": [],
+        "waiting_for": {},
         "rounds_completed": 0,
         "rounds": 0,
         "training_sites": [],
@@ -156,6 +159,8 @@ def _print_status(status: Mapping[str, Any], view: RunView) -> None:
         ("rounds", f"{status['rounds_completed']} of {status['rounds']}"),
         ("time", f"{status['seconds']:.0f} s"),
     ]
+    if status["waiting_for"]:
+        rows.append(("waiting for", words_of(status["waiting_for"])))
     if best and value is not None:
         rows.append(("best", f"round {best['round']}: {best['metric']} {value:.4f}"))
     if status["last_participants"]:

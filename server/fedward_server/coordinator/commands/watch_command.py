@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from fedward_common.errors import FedwardError, StoppedError
 from fedward_common.identities import SiteId
-from fedward_server.coordinator.acceptance import waited_for, words_of
 from fedward_server.coordinator.commands.live_coordinator import orders_at
 from fedward_server.coordinator.commands.run_view import (
     Entry,
@@ -21,6 +20,7 @@ from fedward_server.coordinator.commands.runs_command import told_text
 from fedward_server.coordinator.commands.shown import print_line
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.run_journal import replay
+from fedward_server.coordinator.waiting import waited_for, words_of
 
 if TYPE_CHECKING:
     from fedward_server.coordinator.flower_control import OrderedRun
@@ -71,7 +71,7 @@ def run_watch(
                 last_state = state
             if _has_ended(name, state.word, state.code):
                 return
-            if waits != (waits := waited_for(view.folder)) and waits:
+            if waits != (waits := waited_for(view.folder) if state.word == "running" else {}):
                 _show_waits(name, waits, json_output=json_output)
             wait(_LOOK_SECONDS)
     except KeyboardInterrupt as interrupt:
@@ -109,7 +109,7 @@ def _show_state(name: str, state: RunState, *, json_output: bool) -> None:
 def _show_waits(name: str, sites: Mapping[SiteId, str], *, json_output: bool) -> None:
     if json_output:
         _write_json({"kind": "waiting", "run": name, "sites": dict(sites)})
-    else:
+    elif sites:
         print_line(f"waiting for {words_of(sites)}")
 
 

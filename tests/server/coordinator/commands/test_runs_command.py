@@ -13,8 +13,10 @@ from fedward_common.errors import QuorumError
 from fedward_common.identities import SiteId
 from fedward_server.coordinator.commands import sites_command
 from fedward_server.coordinator.commands.planned_run import present_roster
+from fedward_server.coordinator.commands.runs_command import run_status
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
-from fedward_server.coordinator.flower_control import FlowerControl
+from fedward_server.coordinator.flower_control import FlowerControl, OrderedRun
+from fedward_server.coordinator.waiting import tell_waiting
 from fedward_server.simulation.throwaway_consortium import CONSORTIUM
 
 
@@ -57,6 +59,25 @@ def test_status_says_how_far_a_run_is_and_who_takes_part(fedward: Fedward) -> No
     assert "result told to" not in fedward("status", HALF).out
     found = json.loads(fedward("status", FINISHED, "--json").out)
     assert (found["told"], found["untold"]) == (["alder", "birch", "cedar"], {})
+
+
+def test_status_says_whom_a_run_that_is_under_way_waits_for(
+    home: CoordinatorHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_waiting(home.runs / HALF, {SiteId("birch"): "NODE_UNAVAILABLE"})
+
+    def status(ordered: OrderedRun, *, json_output: bool) -> str:
+        run_status(home, HALF, json_output=json_output, orders=lambda _: {HALF: ordered})
+        return capsys.readouterr().out
+
+    running = OrderedRun(is_open=True, is_running=True, code="")
+    told = json.loads(status(running, json_output=True))
+    assert told["waiting_for"] == {"birch": "NODE_UNAVAILABLE"}
+    assert "birch (NODE_UNAVAILABLE)" in status(running, json_output=False)
+    # Killed in that wait it left the mark behind, and is queued now.
+    queued = OrderedRun(is_open=True, is_running=False, code="")
+    assert json.loads(status(queued, json_output=True))["waiting_for"] == {}
+    assert "NODE_UNAVAILABLE" not in status(queued, json_output=False)
 
 
 def test_a_run_is_found_by_the_id_that_hospitals_know(

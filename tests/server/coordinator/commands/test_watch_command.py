@@ -9,13 +9,13 @@ from tests.server.coordinator.commands.conftest import FINISHED, HALF, Fedward
 
 from fedward_common.errors import FedwardError, StoppedError
 from fedward_common.identities import SiteId
-from fedward_server.coordinator.acceptance import tell_waiting
 from fedward_server.coordinator.commands.run_view import view_of
 from fedward_server.coordinator.commands.watch_command import line_of, run_watch
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.flower_control import OrderedRun
 from fedward_server.coordinator.run_queue import take_place
 from fedward_server.coordinator.run_stop import stop_run
+from fedward_server.coordinator.waiting import tell_waiting
 
 RUNNING = OrderedRun(is_open=True, is_running=True, code="")
 DONE = OrderedRun(is_open=False, is_running=False, code="")
@@ -131,10 +131,22 @@ def test_who_is_waited_for_is_told_whenever_it_changes(
 def test_who_is_waited_for_is_told_to_programs_as_well(
     home: CoordinatorHome, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell_waiting(home.runs / HALF, {SiteId("birch"): "NOT_ANSWERED"})
-    watched(home, HALF, then(lambda: finish(home)), {HALF: RUNNING})
+    folder = home.runs / HALF
+    tell_waiting(folder, {SiteId("birch"): "NOT_ANSWERED"})
+    steps = then(lambda: tell_waiting(folder, {}), lambda: finish(home))
+    watched(home, HALF, steps, {HALF: RUNNING})
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {"kind": "waiting", "run": HALF, "sites": {"birch": "NOT_ANSWERED"}} in told
+    assert {"kind": "waiting", "run": HALF, "sites": {}} in told
+
+
+def test_whom_a_run_waited_for_when_it_was_killed_is_not_told(
+    home: CoordinatorHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_waiting(home.runs / HALF, {SiteId("birch"): "NODE_UNAVAILABLE"})
+    queued = OrderedRun(is_open=True, is_running=False, code="")
+    watched(home, HALF, then(lambda: finish(home)), {HALF: queued})
+    assert "NODE_UNAVAILABLE" not in capsys.readouterr().out
 
 
 def test_no_sums_of_patients_are_told(
