@@ -1,15 +1,14 @@
 """Most of the sites are cut off for five minutes of the clock: the run waits, and loses nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from flwr.app import Message
+from tests.cut_off_sites import FOR_GOOD, CutGrid
 from tests.masked_federation import (
     FAULTY_APP,
     FIVE_SITES,
     MASKED,
-    WatchedGrid,
     codes_of,
     five_sites,
     restart_sites,
@@ -27,12 +26,8 @@ from tests.tiny_federation import (
     make_federation,
 )
 
-from fedward_common.errors import QuorumError
-from fedward_server.simulation.in_process_grid import error_reply
-
-CUT = ("alder", "birch", "cedar")
 CUT_SECONDS = 300.0
-NOTICED_SECONDS = 60.0  # so long a link believes that a node is there
+CUT = dict.fromkeys(("alder", "birch", "cedar"), CUT_SECONDS)
 JOB = ("job.rounds=2", "quorum.required_sites=5", "quorum.deadline_seconds=900")
 ALL_WAIT = "waiting for " + ", ".join(f"{site} (NODE_UNAVAILABLE)" for site in CUT)
 
@@ -42,79 +37,6 @@ MOMENTS = [
     *(("evaluate.validation", ""), *((f"query.{step}", "validation") for step in STEPS)),
     *(("evaluate.final", ""), *((f"query.{step}", "test") for step in STEPS)),
 ]
-
-
-class CutGrid(WatchedGrid):
-    """Cuts three of five sites off when the first of them is asked one thing after round 1.
-
-    Args:
-        clock: Measures how long.
-        moment: The type of that message, and of a step its purpose.
-        does_it: Whether the sites do what they were asked, and cannot say so.
-    """
-
-    poll_seconds = 0.5
-
-    def __init__(
-        self,
-        federation: TinyFederation,
-        clock: FakeClock,
-        moment: tuple[str, str],
-        *,
-        does_it: bool = False,
-        cut_seconds: float = CUT_SECONDS,
-        faults: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(federation, faults)
-        self._clock = clock
-        self._moment = moment
-        self._does_it = does_it
-        self._cut_seconds = cut_seconds
-        self.cut_at = float("inf")
-
-    def get_node_ids(self) -> list[int]:
-        return [node for node in super().get_node_ids() if not self._is_missed(node)]
-
-    def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """As Flower does: a message to a node that it does not know has no id."""
-        return [
-            "" if self._is_missed(message.metadata.dst_node_id) else pushed
-            for message in messages
-            for pushed in super(CutGrid, self).push_messages([message])
-        ]
-
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        (message_id,) = message_ids
-        message = self._waiting.get(message_id)
-        if message is None:
-            return []
-        self._cut_now(message)
-        node = message.metadata.dst_node_id
-        if not self._is_cut(node):
-            return super().pull_messages([message_id])
-        if not self._is_missed(node):
-            return []
-        if self._does_it:
-            return self._without_answer(message_id, message)
-        del self._waiting[message_id], self._unanswered[message_id]
-        return [error_reply(message, "NODE_UNAVAILABLE")]
-
-    def _without_answer(self, message_id: str, message: Message) -> list[Message]:
-        super().pull_messages([message_id])
-        return [error_reply(message, "NODE_UNAVAILABLE")]
-
-    def _cut_now(self, message: Message) -> None:
-        passing = self.passing(message)
-        is_then = (passing.kind, passing.purpose) == self._moment and passing.round > 1
-        if self.cut_at == float("inf") and is_then and passing.site in CUT:
-            self.cut_at = self._clock.now
-
-    def _is_cut(self, node: int) -> bool:
-        during = self.cut_at <= self._clock.now < self.cut_at + self._cut_seconds
-        return during and self._sites[node - min(self._configs)] in CUT
-
-    def _is_missed(self, node: int) -> bool:
-        return self._is_cut(node) and self._clock.now >= self.cut_at + NOTICED_SECONDS
 
 
 class KillingClock(FakeClock):
@@ -148,7 +70,7 @@ def waited_out(
 ) -> None:
     """Run with the cut, and look at what is the same for every job and moment."""
     clock, observer = FakeClock(), NotesObserver()
-    grid = CutGrid(federation, clock, moment, does_it=does_it, faults=faults)
+    grid = CutGrid(federation, clock, moment, CUT, does_it=does_it, faults=faults)
     restart_sites()
     federation.run(folder, grid=grid, clock=clock, observer=observer)
     assert ALL_WAIT in observer.notes
@@ -215,7 +137,7 @@ def test_shares_that_came_before_a_kill_are_not_asked_for_again(
     """The two that were there have revealed theirs; when it goes on only the other three are."""
     federation, folder = five.with_job(MASKED), tmp_path / "run"
     clock = KillingClock()
-    grid = CutGrid(federation, clock, ("query.unmask", "train"), cut_seconds=1e9)
+    grid = CutGrid(federation, clock, ("query.unmask", "train"), dict.fromkeys(CUT, FOR_GOOD))
     with pytest.raises(Killed):
         federation.run(folder, grid=grid, clock=clock)
     restart_sites()
@@ -232,18 +154,3 @@ def test_a_masked_private_round_that_is_asked_for_twice_is_charged_once(tmp_path
     assert {(site, number) for site, _, number in charged} == {
         (site, number) for site in FIVE_SITES for number in (1, 2)
     }
-
-
-def test_who_stays_away_ends_the_run_after_the_deadline_and_it_goes_on_once_all_are_back(
-    five: TinyFederation, tmp_path: Path, masked: Path
-) -> None:
-    federation, folder, clock = five.with_job(MASKED), tmp_path / "run", FakeClock()
-    grid = CutGrid(federation, clock, ("train.round", ""), cut_seconds=1e9)
-    restart_sites()
-    with pytest.raises(QuorumError, match="round 2"):
-        federation.run(folder, grid=grid, clock=clock)
-    assert 900 <= clock.now - grid.cut_at < 900 + 2 * NOTICED_SECONDS
-    assert not (folder / "waiting.json").exists()
-    restart_sites()
-    federation.run(folder)
-    assert essence(folder) == essence(masked)

@@ -41,8 +41,8 @@ from fedward_common.wire.header import decode_header
 from fedward_common.wire.messages import TrainRound, decode_message
 from fedward_server.coordinator.hold_out_evaluation import HoldOutEvaluation
 from fedward_server.coordinator.hold_out_set import HOLD_OUT_FILE
+from fedward_server.coordinator.round_failures import RoundLostError
 from fedward_server.coordinator.run_journal import HOLD_OUT_REJECTED
-from fedward_server.coordinator.secure_sum import RoundLostError
 
 UNIFORM = "strategy.weighting=uniform"
 

@@ -30,7 +30,7 @@ from tests.tiny_federation import (
 from fedward_common.errors import QuorumError
 from fedward_common.wire.flower_records import envelope_of
 from fedward_common.wire.header import decode_header
-from fedward_server.coordinator.secure_sum import RoundLostError
+from fedward_server.coordinator.round_failures import RoundLostError
 
 STEPS = ("share", "mask", "confirm", "unmask")
 

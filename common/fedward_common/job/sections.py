@@ -206,7 +206,7 @@ class QuorumSection:
 
     After `acceptance_seconds` a run begins without sites that are away or paused, if enough
     others accepted it. An attempt that too few sites were connected for is repeated once enough
-    are; after `deadline_seconds` it is not.
+    are, or after `deadline_seconds`.
     """
 
     required_sites: int = 1

@@ -1,25 +1,33 @@
 """Before sites are asked again: those whose nodes are gone are given time to come back.
 
 For a minute everybody whose node is gone is waited for; then, until `quorum.deadline_seconds`, as
-many as there can be no sum without.
+many as there can be no sum without. A wait in vain changes nothing but the time: what is left of
+the attempts is made all the same, and who was waited for in vain is given a minute from then on.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedward_common.identities import SiteId
 from fedward_common.secagg import refusal_codes as codes
 from fedward_common.wire import messages
-from fedward_server.coordinator.exchange import LATE, Exchange
+from fedward_server.coordinator.exchange import Exchange, Failure
 from fedward_server.coordinator.quorum import Accepted, has_quorum
+from fedward_server.coordinator.round_failures import are_for_good
 from fedward_server.coordinator.run_setup import RunSetup
-from fedward_server.coordinator.site_link import NODE_UNAVAILABLE, Failure
 from fedward_server.coordinator.waiting import Patience, waits_of
 
 # A node that was killed connects again within half a minute.
 _NODE_RETURNS_SECONDS = 60.0
-# Of the line, or for want of others: the site itself may well take part.
-_NOT_ITS_OWN = frozenset({NODE_UNAVAILABLE, LATE, codes.MASKED_BEFORE})
+# With one of these a site says that it would take part if more others did.
+_FOR_WANT_OF_OTHERS = frozenset(
+    {
+        codes.MASKED_BEFORE,
+        codes.TOO_FEW_SITES,
+        codes.TOO_FEW_ORGANISATIONS,
+        codes.ORGANISATION_TOO_LARGE,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -30,23 +38,23 @@ class Missed:
         purpose: What the sum is for.
         accepted: Terms of every site that accepted the run.
         fewest: Sites that another attempt cannot do without, beside the quorum.
-        failures: Of this attempt.
-        failures_before: Of the one before it.
+        failures: Why sites were not in it.
+        is_repeated: Whether another was missed before it.
     """
 
     purpose: messages.SecurePurpose
     accepted: Accepted
     fewest: int
     failures: Sequence[Failure]
-    failures_before: Sequence[Failure] = ()
+    is_repeated: bool
 
     @property
-    def unwilling(self) -> set[str]:
-        """Sites that are there, and failed twice in a row for a reason of their own."""
-        return _unwilling(self.failures) & _unwilling(self.failures_before)
+    def needs_another(self) -> bool:
+        """Whether those who are there were asked already, and are too few by themselves."""
+        return self.is_repeated or any(f.code in _FOR_WANT_OF_OTHERS for f in self.failures)
 
 
-@dataclass(frozen=True)
+@dataclass
 class BetweenAttempts:
     """Waits for the sites of one run.
 
@@ -59,35 +67,45 @@ class BetweenAttempts:
     setup: RunSetup
     exchange: Exchange
     note: Callable[[str], None]
+    _given_up: set[SiteId] = field(default_factory=set, init=False)
 
-    def wait_to_repeat(self, missed: Missed) -> bool:
-        """Wait before the next attempt at a sum; say whether there is to be one."""
-        failed = {failure.site for failure in missed.failures}
-        return self.wait_for(failed, lambda there: self._is_enough(missed, there))
+    def wait_to_repeat(self, missed: Missed) -> None:
+        """Wait before the next attempt at a sum."""
+        away = self.away_of([failure.site for failure in missed.failures])
+        # Where the sum cannot be had any more, the last attempt is what says so.
+        hopeless = are_for_good(missed.failures)
+
+        def is_enough(there: Collection[SiteId]) -> bool:
+            is_changed = not missed.needs_another or not away.isdisjoint(there)
+            return hopeless or (is_changed and self._is_enough(missed, there))
+
+        self.wait_for(away, is_enough)
+
+    def away_of(self, sites: Collection[SiteId]) -> set[SiteId]:
+        """Give those of these sites whose nodes are not connected."""
+        return set(sites) - self.exchange.connected_sites()
 
     def wait_for(
         self, sites: Collection[SiteId], is_enough: Callable[[Collection[SiteId]], bool]
-    ) -> bool:
+    ) -> None:
         """Wait for nodes that are not connected.
 
         Args:
             sites: Whose.
             is_enough: Says whether the sites that are connected are as many as are needed.
-
-        Returns:
-            Whether to ask again: not where the deadline is over, and they are too few.
         """
+
+        def suffice(there: Collection[SiteId]) -> bool:
+            self._given_up.difference_update(there)
+            return self._given_up.issuperset(set(sites).difference(there)) or is_enough(there)
+
         waits = waits_of(self.setup.folder, self.note)
-        patience = Patience(_NODE_RETURNS_SECONDS, is_enough, waits)
+        patience = Patience(_NODE_RETURNS_SECONDS, suffice, waits)
         deadline = self.setup.job.quorum.deadline_seconds
-        return self.exchange.wait_for_nodes(sites, deadline, patience)
+        self._given_up |= self.exchange.wait_for_nodes(sites, deadline, patience)
 
     def _is_enough(self, missed: Missed, connected: Collection[SiteId]) -> bool:
         accepted, evaluates = missed.accepted, missed.purpose == "test"
         asked = {site for site, terms in accepted.items() if evaluates or terms["trains"]}
-        there = asked.intersection(connected) - missed.unwilling
+        there = asked.intersection(connected)
         return len(there) >= missed.fewest and has_quorum(self.setup.job.quorum, accepted, there)
-
-
-def _unwilling(failures: Sequence[Failure]) -> set[str]:
-    return {str(failure.site) for failure in failures if failure.code not in _NOT_ITS_OWN}

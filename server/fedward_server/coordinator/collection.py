@@ -21,6 +21,7 @@ from fedward_common.secagg.layout import (
     fewest_ready_sites,
     training_layout,
 )
+from fedward_common.secagg.thresholds import abandonments_needed
 from fedward_common.wire import messages
 from fedward_server.coordinator.between_attempts import BetweenAttempts
 from fedward_server.coordinator.exchange import (
@@ -32,12 +33,11 @@ from fedward_server.coordinator.exchange import (
 )
 from fedward_server.coordinator.masked_totals import AttemptFiles
 from fedward_server.coordinator.pooled_evaluation import PooledSums
+from fedward_server.coordinator.round_failures import NO_SITE, RoundLostError
 from fedward_server.coordinator.round_sum import MaskedTotal, RoundSum
 from fedward_server.coordinator.run_setup import RunSetup
 from fedward_server.coordinator.secure_sum import (
-    NO_SITE,
     RequireEnough,
-    RoundLostError,
     SecureAttempt,
     SecureSum,
 )
@@ -109,7 +109,7 @@ class Collection(Protocol):
             asked: The attempt.
             split: Over which.
             pooled: Empty before.
-            require_enough: As of a round.
+            require_enough: As of a round, where a part can be had again: without masks.
 
         Raises:
             QuorumError: There is no sum; another attempt may be made.
@@ -246,7 +246,8 @@ class SecureCollection:
         sites = list(self._setup.roster.sites) if split == "test" else self._trainers
         layout = evaluation_layout(self._setup.job, len(sites))
         attempt = self._attempt(split, asked, layout, sites)
-        _take_total(self._collect(attempt, asked, require_enough), pooled, asked)
+        # A sum that sites masked for is worth more than one that they may have no more.
+        _take_total(self._collect(attempt, asked, lambda _: None), pooled, asked)
         if split == "test":  # the last question of a run
             (self._setup.folder / _SPARE).unlink(missing_ok=True)
 
@@ -299,8 +300,9 @@ class SecureCollection:
             attempt.abandon(asked.sites)
             attempt.forget()
             self._kept = None
-            needed = attempt.abandonments_needed
-            self._abandonments_needed = max(self._abandonments_needed, needed)
+            # Of the last that masked: whoever masked before gave that up to be in it.
+            if attempt.num_masking:
+                self._abandonments_needed = abandonments_needed(attempt.num_masking)
             raise
 
     def _take_words(

@@ -78,7 +78,7 @@ class Exchange:
 
     def wait_for_nodes(
         self, sites: Collection[SiteId], deadline_seconds: float, patience: Patience
-    ) -> bool:
+    ) -> set[SiteId]:
         """Let nodes that are not connected come back, before their sites are asked again.
 
         A simulated Grid's nodes do not go.
@@ -89,20 +89,21 @@ class Exchange:
             patience: When those who are connected suffice.
 
         Returns:
-            Whether to ask again: not where the deadline is over, and they do not suffice.
+            Who was waited for in vain, where the deadline is over and the others do not suffice.
         """
         begun = self._clock.now_seconds()
         ends = begun + max(deadline_seconds, patience.after_seconds)
         told: set[SiteId] = set()
+        away: set[SiteId] = set()
         try:
             while self._link.poll_seconds:
-                there, now = self._connected_sites(), self._clock.now_seconds()
+                there, now = self.connected_sites(), self._clock.now_seconds()
                 away = (self._roster.keys() & sites) - there
                 is_long = now >= begun + patience.after_seconds
                 if not away or (is_long and patience.is_enough(there)):
-                    break
+                    return set()
                 if now >= ends:
-                    return False
+                    break
                 if away != told:
                     told = away
                     patience.waits(dict.fromkeys(told, NODE_UNAVAILABLE))
@@ -110,9 +111,9 @@ class Exchange:
         finally:
             if told:
                 patience.waits({})
-        return True
+        return away
 
-    def _connected_sites(self) -> set[SiteId]:
+    def connected_sites(self) -> set[SiteId]:
         """Give the sites whose nodes are connected, after a look for those that came since."""
         if self._roster.keys() - self._sites.nodes.keys():
             self._sites.look_again()

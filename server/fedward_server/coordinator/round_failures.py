@@ -7,12 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedward_common.errors import QuorumError
+from fedward_common.identities import SiteId
 from fedward_common.secagg import refusal_codes as codes
 from fedward_server.coordinator.exchange import UNEXPECTED_ANSWER, Answer, Failure
-from fedward_server.coordinator.secure_sum import NO_SITE, RoundLostError
+
+# A wrong number in a sum has no site that could be named.
+NO_SITE = SiteId("")
 
 # With one of these a site says that it can be in no sum of this round any more.
 _GONE_FOR_GOOD = frozenset({codes.CLOSED, codes.WEIGHTS_DIFFER, codes.ROUND_OLD})
+
+
+class RoundLostError(QuorumError):
+    """Sites have unmasked, but too few: nothing was revealed, and none of them does so again."""
+
+    code = "ROUND_LOST"
 
 
 def told_failures(failures: Iterable[Failure], number: int, attempt: int) -> list[dict[str, Any]]:

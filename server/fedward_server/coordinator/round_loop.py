@@ -3,7 +3,7 @@
 Every step is durable before the next begins, and everything random derives from the run's seed, so
 a run that was killed anywhere and goes on gives the same weights, bit for bit. Weights of round r
 are evaluated in the exchange of round r + 1 (the last round's in an exchange of their own); the
-test split is asked once, with the weights that were best on pooled validation. Then the sites are
+test split is asked of one set of weights, those that were best on pooled validation. Then sites are
 told what came of it.
 """
 
@@ -31,6 +31,7 @@ from fedward_server.coordinator.pooled_evaluation import PooledSums
 from fedward_server.coordinator.questions import question_of, subject_of
 from fedward_server.coordinator.quorum import require_quorum, terms_of
 from fedward_server.coordinator.round_failures import (
+    RoundLostError,
     are_for_good,
     require_any_round,
     require_worth_going_on,
@@ -47,7 +48,6 @@ from fedward_server.coordinator.run_journal import (
 )
 from fedward_server.coordinator.run_record import RunRecord
 from fedward_server.coordinator.run_setup import RunSetup
-from fedward_server.coordinator.secure_sum import RoundLostError
 from fedward_server.coordinator.selection import should_stop
 from fedward_server.coordinator.waiting import tell_waiting
 from fedward_server.optimizers import build_server_optimizer
@@ -182,22 +182,17 @@ class RoundLoop:
     def _run_round(self, number: int) -> None:
         first = self.history.attempts.get(number, 0) + 1
         last = first + self._job.quorum.attempts - 1
-        before: list[Failure] = []
         for attempt in range(first, last + 1):
             self._observer.round_begins(number, attempt)
             failures: list[Failure] = []
             missed = self._attempt(number, attempt, failures, is_last=attempt == last)
             if missed is None:
                 return
-            if attempt == last or not self._waited(failures, before):
+            if attempt == last:
                 raise missed
-            before = failures
-
-    def _waited(self, failures: list[Failure], before: list[Failure]) -> bool:
-        """Wait for sites that are away; say whether another attempt is to be made."""
-        fewest = self._collection.fewest_to_repeat("train")
-        missed = Missed("train", self.history.accepted, fewest, failures, before)
-        return self._between.wait_to_repeat(missed)
+            fewest, accepted = self._collection.fewest_to_repeat("train"), self.history.accepted
+            is_repeated = attempt > first
+            self._between.wait_to_repeat(Missed("train", accepted, fewest, failures, is_repeated))
 
     def _attempt(
         self, number: int, attempt: int, failures: list[Failure], *, is_last: bool

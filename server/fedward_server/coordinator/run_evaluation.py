@@ -1,7 +1,7 @@
 """The evaluations of a run: its rounds on validation patients, the best of them on test patients.
 
 Weights of round r are evaluated in the exchange of round r + 1 (the last round's in an exchange of
-their own); the test split is asked once, with the weights that were best on pooled validation.
+their own); the test split is asked of one set of weights, the best on pooled validation.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,16 @@ from fedward_server.coordinator.observer import RunObserver
 from fedward_server.coordinator.pooled_evaluation import PooledSums, figures_of, thresholds_of
 from fedward_server.coordinator.questions import question_of, subject_of
 from fedward_server.coordinator.quorum import has_quorum
-from fedward_server.coordinator.round_failures import are_for_good, require_tested, told_failures
+from fedward_server.coordinator.round_failures import (
+    RoundLostError,
+    are_for_good,
+    require_tested,
+    told_failures,
+)
 from fedward_server.coordinator.run_journal import packed
 from fedward_server.coordinator.run_record import RunRecord
 from fedward_server.coordinator.run_setup import RunSetup
-from fedward_server.coordinator.secure_sum import RoundLostError
 from fedward_server.coordinator.selection import is_best
-from fedward_server.coordinator.site_link import NODE_UNAVAILABLE
 
 
 class RunEvaluation:
@@ -146,16 +149,15 @@ class RunEvaluation:
         kind = "evaluate.final" if split == "test" else "evaluate.validation"
         message = messages.EvaluateWeights("test" if split == "test" else "validation")
         last = first + self._job.quorum.attempts - 1
-        before: list[Failure] = []
-        is_last = False
         for attempt in range(first, last + 1):
-            is_last = is_last or attempt == last
             subject = subject_of(self._setup, number, attempt)
             question = question_of(kind, message, subject, {messages.WEIGHTS: weights})
             pooled = self.no_sums()
             failures: list[Failure] = []
             # Who stays away is done without: what the others say is better than nothing.
-            require_enough = _anybody if is_last else partial(self._require_enough, failures)
+            require_enough = (
+                _anybody if attempt == last else partial(self._require_quorum, failures)
+            )
             try:
                 asked = Asked(question, sites, failures)
                 self._collection.evaluate(asked, split, pooled, require_enough)
@@ -164,29 +166,21 @@ class RunEvaluation:
                 break  # the same attempt may still come to its end
             except QuorumError:
                 # Those of the last attempt are told by whoever asked for the evaluation.
-                told = [] if is_last else told_failures(failures, number, attempt)
+                told = [] if attempt == last else told_failures(failures, number, attempt)
                 self._record.add("evaluation.abandoned", split=split, number=attempt, failures=told)
-            if is_last:
-                break
-            is_last = not self._waited(split, failures, before)
-            before = failures
+            if attempt < last:
+                fewest, accepted = self._collection.fewest_to_repeat(split), self._history.accepted
+                is_repeated = attempt > first
+                self._between.wait_to_repeat(Missed(split, accepted, fewest, failures, is_repeated))
         if not pooled.sites and are_for_good(failures):
             self._record.add("evaluation.lost", split=split)
         return pooled, told_failures(failures, number, attempt)
 
-    def _require_enough(self, failures: list[Failure], present: Sequence[str]) -> None:
-        """Check that there is a quorum, where sites that are cut off could be waited for."""
-        is_cut = any(failed.code == NODE_UNAVAILABLE for failed in failures)
-        if is_cut and not has_quorum(self._job.quorum, self._history.accepted, present):
+    def _require_quorum(self, failures: list[Failure], present: Sequence[str]) -> None:
+        """Check that there is a quorum, unless nobody could be waited for."""
+        away = self._between.away_of([failed.site for failed in failures])
+        if away and not has_quorum(self._job.quorum, self._history.accepted, present):
             raise QuorumError("too few sites evaluate", hint="others are waited for")
-
-    def _waited(
-        self, split: messages.SecurePurpose, failures: list[Failure], before: list[Failure]
-    ) -> bool:
-        """Wait for sites that are away; say whether enough came back."""
-        fewest = self._collection.fewest_to_repeat(split)
-        missed = Missed(split, self._history.accepted, fewest, failures, before)
-        return self._between.wait_to_repeat(missed)
 
     def _selected_weights(self) -> tuple[dict[str, Any], bytes]:
         for best in reversed(self._history.bests):

@@ -25,7 +25,7 @@ from fedward_common.secagg.layout import (
 )
 from fedward_common.secagg.messages import encode_abandonments
 from fedward_common.secagg.signed_items import verify_abandonment
-from fedward_common.secagg.thresholds import abandonments_needed, threshold_of
+from fedward_common.secagg.thresholds import threshold_of
 from fedward_common.wire import messages
 from fedward_common.wire.flower_records import array_record_of_buffers
 from fedward_server import secagg_coordinator as machine
@@ -39,19 +39,11 @@ from fedward_server.coordinator.exchange import (
     Question,
 )
 from fedward_server.coordinator.masked_totals import AttemptFiles, MaskedTotals
+from fedward_server.coordinator.round_failures import RoundLostError
 from fedward_server.coordinator.run_setup import RunSetup
 from fedward_server.coordinator.site_link import NODE_UNAVAILABLE
 
 RequireEnough = Callable[[list[str]], None]
-
-# A wrong number in a sum has no site that could be named.
-NO_SITE = SiteId("")
-
-
-class RoundLostError(QuorumError):
-    """Sites have unmasked, but too few: nothing was revealed, and none of them does so again."""
-
-    code = "ROUND_LOST"
 
 
 @dataclass
@@ -89,6 +81,9 @@ class SecureAttempt:
         participants: Who may be in it, by the manifest.
         files: Where it is kept from the moment the survivors are fixed.
         failures: The caller's list; one is added for each site that falls out on the way.
+
+    Attributes:
+        num_masking: Sites of the directory, once they were asked to mask.
     """
 
     setup: RunSetup
@@ -100,7 +95,7 @@ class SecureAttempt:
     participants: frozenset[SiteId]
     files: AttemptFiles
     failures: list[Failure] = field(default_factory=list)
-    _num_masking: int = field(default=0, init=False)
+    num_masking: int = field(default=0, init=False)
 
     def collect(
         self, sites: list[SiteId], deadline_seconds: float, require_enough: RequireEnough
@@ -125,7 +120,7 @@ class SecureAttempt:
             self.files.keep_state(state)
         else:
             state, totals = kept
-            self._num_masking = len(state.directory.sites)
+            self.num_masking = len(state.directory.sites)
         state = self._unmask(self._confirm(state))
         try:
             wrong = machine.remove_masks(state, totals.words, totals.lane)
@@ -144,13 +139,6 @@ class SecureAttempt:
     def abandon(self, sites: list[SiteId]) -> None:
         """Have sites give the attempt up for good, and show each that enough others did."""
         self._abandon(self.question.subject.attempt, sites)
-
-    @property
-    def abandonments_needed(self) -> int:
-        """How many sites must give this attempt up, or one before it, before any masks anew."""
-        if any(failed.code == codes.MASKED_BEFORE for failed in self.failures):
-            return abandonments_needed(len(self.participants))  # of an attempt before a restart
-        return abandonments_needed(self._num_masking) if self._num_masking else 0
 
     def forget(self) -> None:
         """Destroy what was kept, once the sum is committed or the attempt abandoned."""
@@ -232,7 +220,7 @@ class SecureAttempt:
 
     def _mask(self, state: machine.AttemptState) -> tuple[machine.AttemptState, MaskedTotals]:
         requests = machine.mask_requests(state)
-        self._num_masking = len(state.directory.sites)
+        self.num_masking = len(state.directory.sites)
         questions = {site: self._step("mask", body) for site, body in requests.items()}
         totals = MaskedTotals.empty(self.layout)
         survivors = []
@@ -288,12 +276,13 @@ class SecureAttempt:
         )
 
     def _may_unmask(self, state: machine.AttemptState, failures: list[Failure]) -> bool:
-        """Wait for those whose line failed; say whether the others are worth asking again."""
+        """Wait for those whose line failed, if they could bring what is missing."""
         cut_off = {failed.site for failed in failures if failed.code in (NODE_UNAVAILABLE, LATE)}
         needed = machine.num_shares_missing(state)
-        return len(cut_off) >= needed and self.between.wait_for(
-            cut_off, lambda there: len(cut_off.intersection(there)) >= needed
-        )
+        if len(cut_off) < needed:
+            return False
+        self.between.wait_for(cut_off, lambda there: len(cut_off.intersection(there)) >= needed)
+        return True
 
     def _take_all(
         self,

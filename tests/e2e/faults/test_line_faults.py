@@ -69,7 +69,11 @@ def test_a_masked_run_waits_out_five_minutes_in_which_more_sites_are_cut_off_tha
     until(lambda: time.monotonic() >= ends, "the cut is over", 2 * CUT_SECONDS, every_seconds=1)
     assert "run.finished" not in federation.kinds("cut")
     federation.heal()
+    healed = time.monotonic()
+    federation.came("round.begins", run="cut", round=2, attempt=2)
+    print(f"all were back {time.monotonic() - healed:.0f} s after the lines were")
     federation.came("run.finished", run="cut")
+    print(f"the run ended {time.monotonic() - healed:.0f} s after")
     assert federation.outcome("cut") == undisturbed
     assert federation.codes("cut") == {(site, 2, "NODE_UNAVAILABLE") for site in CUT}
     assert not {kind for kind in federation.kinds("cut") if kind.endswith((".dropped", ".lost"))}

@@ -259,7 +259,7 @@ class Wait:
     Attributes:
         is_enough: Whether the others suffice.
         waits: Who was told to be waited for, each time that changed.
-        goes_on: Whether to ask again.
+        in_vain: Who was waited for in vain.
     """
 
     back_at_seconds: float = 1e9
@@ -267,7 +267,7 @@ class Wait:
     sites: tuple[SiteId, ...] = (BIRCH,)
     waits: list[dict[SiteId, str]] = dataclasses.field(default_factory=list)
     asked_of: list[set[SiteId]] = dataclasses.field(default_factory=list)
-    goes_on: bool | None = None
+    in_vain: set[SiteId] | None = None
 
     def seconds(self, deadline_seconds: float = DEADLINE) -> float:
         """Wait, and give how long that took."""
@@ -278,7 +278,7 @@ class Wait:
         exchange.find_sites(question(), DEADLINE_SECONDS)
         clock.now = 1000.0
         patience = Patience(A_MINUTE, self._enough, lambda sites: self.waits.append(dict(sites)))
-        self.goes_on = exchange.wait_for_nodes(self.sites, deadline_seconds, patience)
+        self.in_vain = exchange.wait_for_nodes(self.sites, deadline_seconds, patience)
         return clock.now - 1000.0
 
     def _online(self, now: float) -> set[int]:
@@ -296,20 +296,20 @@ def test_everybody_is_waited_for_who_is_back_within_a_minute(is_enough: bool) ->
     assert 20 <= wait.seconds() < 21
     assert wait.waits == [{"birch": "NODE_UNAVAILABLE"}, {}]
     assert not wait.asked_of
-    assert wait.goes_on
+    assert wait.in_vain == set()
 
 
 def test_after_that_nobody_is_waited_for_where_the_others_suffice() -> None:
     wait = Wait(is_enough=True)
     assert 60 <= wait.seconds() < 61
     assert wait.asked_of == [{"alder", "cedar"}]
-    assert wait.goes_on
+    assert wait.in_vain == set()
 
 
 def test_where_they_do_not_a_cut_of_five_minutes_is_waited_out() -> None:
     wait = Wait(back_at_seconds=300)
     assert 300 <= wait.seconds() < 301
-    assert wait.goes_on
+    assert wait.in_vain == set()
 
 
 @pytest.mark.parametrize(("deadline", "waited"), [(900, 900), (30, 60)])
@@ -318,7 +318,7 @@ def test_nobody_is_waited_for_beyond_the_deadline_or_a_minute(
 ) -> None:
     wait = Wait()
     assert waited <= wait.seconds(deadline) < waited + 1
-    assert wait.goes_on is False
+    assert wait.in_vain == {"birch"}
     assert wait.waits[-1] == {}
 
 
@@ -327,7 +327,7 @@ def test_nobody_is_waited_for_who_is_there_or_in_no_roster(sites: tuple[SiteId, 
     wait = Wait(sites=sites)
     assert wait.seconds() == 0
     assert not wait.waits
-    assert wait.goes_on
+    assert wait.in_vain == set()
 
 
 def test_a_wait_that_is_broken_off_leaves_nobody_waited_for(

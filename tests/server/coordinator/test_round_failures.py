@@ -5,8 +5,12 @@ import pytest
 from fedward_common.identities import SiteId
 from fedward_common.wire.messages import EvaluateReply
 from fedward_server.coordinator.exchange import Answer, Failure
-from fedward_server.coordinator.round_failures import are_for_good, told_failure, told_failures
-from fedward_server.coordinator.secure_sum import NO_SITE
+from fedward_server.coordinator.round_failures import (
+    NO_SITE,
+    are_for_good,
+    told_failure,
+    told_failures,
+)
 
 BIRCH = SiteId("birch")
 
