@@ -22,6 +22,10 @@ class CutGrid(WatchedGrid):
         cut: For how many seconds each site is.
         does_it: Whether the sites do what they were asked, and cannot say so.
         faults: As `tests.faulty_site` reads them.
+
+    Attributes:
+        cut_at: When they were cut off; infinite before.
+        cut_again: The same for a second cut, in a later round; nobody unless set.
     """
 
     poll_seconds = 0.5
@@ -41,7 +45,9 @@ class CutGrid(WatchedGrid):
         self._moment = moment
         self._does_it = does_it
         self._cut = cut
+        self._cut_in_round = 1
         self.cut_at = float("inf")
+        self.cut_again: Mapping[str, float] = {}
 
     def get_node_ids(self) -> list[int]:
         return [node for node in super().get_node_ids() if not self._is_missed(node)]
@@ -76,9 +82,14 @@ class CutGrid(WatchedGrid):
 
     def _cut_now(self, message: Message) -> None:
         passing = self.passing(message)
-        is_then = (passing.kind, passing.purpose) == self._moment and passing.round > 1
-        if self.cut_at == float("inf") and is_then and passing.site in self._cut:
-            self.cut_at = self._clock.now
+        is_then = (passing.kind, passing.purpose) == self._moment
+        if not is_then or passing.round <= self._cut_in_round:
+            return
+        if self.cut_at == float("inf"):
+            self._cut_in_round, self.cut_at = passing.round, self._clock.now
+        elif self.cut_again:
+            self._cut_in_round, self.cut_at = passing.round, self._clock.now
+            self._cut, self.cut_again = self.cut_again, {}
 
     def _is_cut(self, node: int) -> bool:
         site = self._sites[node - min(self._configs)]

@@ -109,7 +109,7 @@ def test_of_more_sites_enough_come_back_to_give_up_what_was_masked(
 @pytest.mark.parametrize(
     "settings", [(), SCAFFOLD, (MASKED, *SCAFFOLD)], ids=["open", "scaffold", "masked scaffold"]
 )
-def test_so_does_a_run_of_another_kind(
+def test_an_open_run_and_one_with_scaffold_wait_them_out_as_well(
     five: TinyFederation, tmp_path: Path, settings: tuple[str, ...], moment: str, does_it: bool
 ) -> None:
     federation = five.with_job(*settings)

@@ -61,21 +61,32 @@ def test_who_stays_away_ends_the_run_after_the_deadline_and_it_goes_on_once_all_
 
 
 @pytest.mark.parametrize(
-    ("moment", "settings"),
+    "moment",
     [
-        (("query.unmask", "train"), (MASKED,)),
-        (("query.unmask", "validation"), (MASKED,)),
-        (("evaluate.validation", ""), (MASKED,)),
-        (("evaluate.final", ""), (MASKED,)),
+        ("query.unmask", "train"),
+        ("query.unmask", "validation"),
+        ("evaluate.validation", ""),
+        ("evaluate.final", ""),
     ],
 )
 def test_the_same_sites_are_waited_for_in_vain_once_a_run(
-    tmp_path: Path, moment: tuple[str, str], settings: tuple[str, ...]
+    tmp_path: Path, moment: tuple[str, str]
 ) -> None:
-    cut = Cut(five_sites(tmp_path).with_job(*JOB, *settings), moment, THREE_FOR_GOOD)
+    cut = Cut(five_sites(tmp_path).with_job(*JOB, MASKED), moment, THREE_FOR_GOOD)
     with pytest.raises(QuorumError):
         cut.run(tmp_path / "run")
     assert DEADLINE_SECONDS <= cut.seconds < DEADLINE_SECONDS + 2 * _A_FEW_MINUTES
+
+
+def test_who_came_back_too_late_once_is_waited_for_again_in_the_next_cut(tmp_path: Path) -> None:
+    federation = five_sites(tmp_path).with_job(*JOB, "quorum.required_sites=5", "job.rounds=3")
+    federation.run(tmp_path / "undisturbed")
+    too_long = dict.fromkeys(THREE_FOR_GOOD, DEADLINE_SECONDS + NOTICED_SECONDS + 30)
+    cut = Cut(federation, ("train.round", ""), too_long)
+    cut.grid.cut_again = dict.fromkeys(THREE_FOR_GOOD, 300.0)
+    cut.run(tmp_path / "run")
+    assert essence(tmp_path / "run") == essence(tmp_path / "undisturbed")
+    assert 300 <= cut.seconds < 300 + 2 * NOTICED_SECONDS
 
 
 def test_without_masks_the_evaluation_is_then_of_those_who_are_left(tmp_path: Path) -> None:

@@ -45,9 +45,7 @@ class Asking:
         question = question_of(kind, message, subject, {messages.WEIGHTS: weights})
         pooled = PooledSums.empty(self.setup.job.task, num_sites=len(ALL))
         self.failures.clear()
-        self.collection.evaluate(
-            Asked(question, sites, self.failures), split, pooled, lambda _: None
-        )
+        self.collection.evaluate(Asked(question, sites, self.failures), split, pooled)
         self.collection.committed()
         return pooled.sums.to_vector()
 

@@ -7,7 +7,7 @@ from fedward_common.job.job_file import Job
 from fedward_common.secagg.layout import fewest_ready_sites
 from fedward_common.secagg.thresholds import sites_of_share
 from fedward_server.coordinator.run_setup import RunSetup
-from fedward_server.coordinator.waiting import Patience, waits_of
+from fedward_server.coordinator.waiting import Patience, teller_of
 
 
 def patience_at_start(
@@ -27,7 +27,7 @@ def patience_at_start(
     def is_enough(accepted: Collection[SiteId]) -> bool:
         return len(trainers.intersection(accepted)) >= needed
 
-    return Patience(job.quorum.acceptance_seconds, is_enough, waits_of(setup.folder, note))
+    return Patience(job.quorum.acceptance_seconds, is_enough, teller_of(setup.folder, note))
 
 
 def sites_needed(job: Job, num_trainers: int) -> int:

@@ -2,7 +2,8 @@
 
 For a minute everybody whose node is gone is waited for; then, until `quorum.deadline_seconds`, as
 many as there can be no sum without. A wait in vain changes nothing but the time: what is left of
-the attempts is made all the same, and who was waited for in vain is given a minute from then on.
+the attempts is made all the same, and who was waited for in vain is given a minute from then on,
+until it is back.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -15,7 +16,8 @@ from fedward_server.coordinator.exchange import Exchange, Failure
 from fedward_server.coordinator.quorum import Accepted, has_quorum
 from fedward_server.coordinator.round_failures import are_for_good
 from fedward_server.coordinator.run_setup import RunSetup
-from fedward_server.coordinator.waiting import Patience, waits_of
+from fedward_server.coordinator.site_link import NODE_UNAVAILABLE
+from fedward_server.coordinator.waiting import Patience, teller_of
 
 # A node that was killed connects again within half a minute.
 _NODE_RETURNS_SECONDS = 60.0
@@ -37,7 +39,7 @@ class Missed:
     Attributes:
         purpose: What the sum is for.
         accepted: Terms of every site that accepted the run.
-        fewest: Sites that another attempt cannot do without, beside the quorum.
+        fewest: Sites that another attempt cannot do without, whatever the quorum.
         failures: Why sites were not in it.
         is_repeated: Whether another was missed before it.
     """
@@ -49,14 +51,14 @@ class Missed:
     is_repeated: bool
 
     @property
-    def needs_another(self) -> bool:
-        """Whether those who are there were asked already, and are too few by themselves."""
+    def needs_a_return(self) -> bool:
+        """Whether the same sites, asked again, would be too few again."""
         return self.is_repeated or any(f.code in _FOR_WANT_OF_OTHERS for f in self.failures)
 
 
 @dataclass
 class BetweenAttempts:
-    """Waits for the sites of one run.
+    """Tell for the sites of one run.
 
     Attributes:
         setup: Of the run.
@@ -69,21 +71,24 @@ class BetweenAttempts:
     note: Callable[[str], None]
     _given_up: set[SiteId] = field(default_factory=set, init=False)
 
+    def begin(self) -> None:
+        """Note, as an attempt begins, who of those that were waited for in vain is there."""
+        if self._given_up:
+            self._given_up = self.exchange.away(self._given_up)
+
     def wait_to_repeat(self, missed: Missed) -> None:
         """Wait before the next attempt at a sum."""
-        away = self.away_of([failure.site for failure in missed.failures])
+        away = self.exchange.away([failed.site for failed in missed.failures])
+        # Some may have come back while the others were at work.
+        absent = away | {f.site for f in missed.failures if f.code == NODE_UNAVAILABLE}
         # Where the sum cannot be had any more, the last attempt is what says so.
-        hopeless = are_for_good(missed.failures)
+        is_hopeless = are_for_good(missed.failures)
 
         def is_enough(there: Collection[SiteId]) -> bool:
-            is_changed = not missed.needs_another or not away.isdisjoint(there)
-            return hopeless or (is_changed and self._is_enough(missed, there))
+            is_changed = not missed.needs_a_return or not absent.isdisjoint(there)
+            return is_hopeless or (is_changed and self._is_enough(missed, there))
 
         self.wait_for(away, is_enough)
-
-    def away_of(self, sites: Collection[SiteId]) -> set[SiteId]:
-        """Give those of these sites whose nodes are not connected."""
-        return set(sites) - self.exchange.connected_sites()
 
     def wait_for(
         self, sites: Collection[SiteId], is_enough: Callable[[Collection[SiteId]], bool]
@@ -94,18 +99,17 @@ class BetweenAttempts:
             sites: Whose.
             is_enough: Says whether the sites that are connected are as many as are needed.
         """
-
-        def suffice(there: Collection[SiteId]) -> bool:
-            self._given_up.difference_update(there)
-            return self._given_up.issuperset(set(sites).difference(there)) or is_enough(there)
-
-        waits = waits_of(self.setup.folder, self.note)
-        patience = Patience(_NODE_RETURNS_SECONDS, suffice, waits)
+        tell = teller_of(self.setup.folder, self.note)
+        patience = Patience(_NODE_RETURNS_SECONDS, is_enough, tell)
         deadline = self.setup.job.quorum.deadline_seconds
-        self._given_up |= self.exchange.wait_for_nodes(sites, deadline, patience)
+        in_vain = self.exchange.wait_for_nodes(sites, deadline, patience, self._given_up)
+        self._given_up |= in_vain
 
     def _is_enough(self, missed: Missed, connected: Collection[SiteId]) -> bool:
-        accepted, evaluates = missed.accepted, missed.purpose == "test"
-        asked = {site for site, terms in accepted.items() if evaluates or terms["trains"]}
+        job, accepted, is_test = self.setup.job, missed.accepted, missed.purpose == "test"
+        asked = {site for site, terms in accepted.items() if is_test or terms["trains"]}
         there = asked.intersection(connected)
-        return len(there) >= missed.fewest and has_quorum(self.setup.job.quorum, accepted, there)
+        # A masked evaluation is content with as many as can mask.
+        wants_quorum = missed.purpose == "train" or not job.secure_aggregation.enabled
+        has_enough = not wants_quorum or has_quorum(job.quorum, accepted, there)
+        return has_enough and len(there) >= missed.fewest

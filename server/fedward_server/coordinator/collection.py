@@ -6,7 +6,7 @@ The round loop does not know which of the two it has.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from fedward_common.errors import FedwardError, QuorumError
 from fedward_common.identities import SiteId
@@ -33,6 +33,7 @@ from fedward_server.coordinator.exchange import (
 )
 from fedward_server.coordinator.masked_totals import AttemptFiles
 from fedward_server.coordinator.pooled_evaluation import PooledSums
+from fedward_server.coordinator.quorum import Accepted
 from fedward_server.coordinator.round_failures import NO_SITE, RoundLostError
 from fedward_server.coordinator.round_sum import MaskedTotal, RoundSum
 from fedward_server.coordinator.run_setup import RunSetup
@@ -44,8 +45,6 @@ from fedward_server.coordinator.secure_sum import (
 
 # What is left of the masked totals of the last round, unreadable, for those of the next.
 _SPARE = ".spare-totals"
-
-Terms = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass
@@ -77,7 +76,7 @@ class Collection(Protocol):
     def train(
         self,
         asked: Asked,
-        terms: Terms,
+        terms: Accepted,
         total: RoundSum,
         pooled: PooledSums | None,
         require_enough: RequireEnough,
@@ -96,20 +95,13 @@ class Collection(Protocol):
             RoundLostError: There is none, and the sites do not repeat the round.
         """
 
-    def evaluate(
-        self,
-        asked: Asked,
-        split: messages.SecurePurpose,
-        pooled: PooledSums,
-        require_enough: RequireEnough,
-    ) -> None:
+    def evaluate(self, asked: Asked, split: messages.SecurePurpose, pooled: PooledSums) -> None:
         """Collect sums over one split into `pooled`.
 
         Args:
             asked: The attempt.
             split: Over which.
             pooled: Empty before.
-            require_enough: As of a round, where a part can be had again: without masks.
 
         Raises:
             QuorumError: There is no sum; another attempt may be made.
@@ -128,7 +120,7 @@ def collection_of(setup: RunSetup, exchange: Exchange, between: BetweenAttempts)
     Args:
         setup: Of the run.
         exchange: Asks sites.
-        between: Waits before the last step of a sum is asked for again.
+        between: Tell before the last step of a sum is asked for again.
 
     Raises:
         ConfigurationError: Bits, range and number of sites leave too few fraction bits.
@@ -148,7 +140,7 @@ class OpenCollection:
     def train(
         self,
         asked: Asked,
-        terms: Terms,
+        terms: Accepted,
         total: RoundSum,
         pooled: PooledSums | None,
         require_enough: RequireEnough,
@@ -165,19 +157,12 @@ class OpenCollection:
         require_enough(participants)
         return Collected(participants)
 
-    def evaluate(
-        self,
-        asked: Asked,
-        split: messages.SecurePurpose,
-        pooled: PooledSums,
-        require_enough: RequireEnough,
-    ) -> None:
+    def evaluate(self, asked: Asked, split: messages.SecurePurpose, pooled: PooledSums) -> None:
         """Add up what comes."""
         for outcome in self._exchange.ask(asked.question, asked.sites, self._deadline):
             failed = _take_sums(outcome, pooled)
             if failed is not None:
                 asked.failures.append(failed)
-        require_enough(pooled.sites)
 
     def fewest_to_repeat(self, purpose: messages.SecurePurpose) -> int:
         """One: no site's part depends on another's."""
@@ -193,7 +178,7 @@ class SecureCollection:
     Args:
         setup: Of a run with secure aggregation on.
         exchange: Asks sites.
-        between: Waits before the last step is asked for again.
+        between: Tell before the last step is asked for again.
     """
 
     def __init__(self, setup: RunSetup, exchange: Exchange, between: BetweenAttempts) -> None:
@@ -213,7 +198,7 @@ class SecureCollection:
     def train(
         self,
         asked: Asked,
-        terms: Terms,
+        terms: Accepted,
         total: RoundSum,
         pooled: PooledSums | None,
         require_enough: RequireEnough,
@@ -235,18 +220,11 @@ class SecureCollection:
             },
         )
 
-    def evaluate(
-        self,
-        asked: Asked,
-        split: messages.SecurePurpose,
-        pooled: PooledSums,
-        require_enough: RequireEnough,
-    ) -> None:
+    def evaluate(self, asked: Asked, split: messages.SecurePurpose, pooled: PooledSums) -> None:
         """Bring one attempt at the sums of a split to its end."""
         sites = list(self._setup.roster.sites) if split == "test" else self._trainers
         layout = evaluation_layout(self._setup.job, len(sites))
         attempt = self._attempt(split, asked, layout, sites)
-        # A sum that sites masked for is worth more than one that they may have no more.
         _take_total(self._collect(attempt, asked, lambda _: None), pooled, asked)
         if split == "test":  # the last question of a run
             (self._setup.folder / _SPARE).unlink(missing_ok=True)
@@ -306,7 +284,7 @@ class SecureCollection:
             raise
 
     def _take_words(
-        self, secure: SecureSum, layout: ContributionLayout, terms: Terms, total: RoundSum
+        self, secure: SecureSum, layout: ContributionLayout, terms: Accepted, total: RoundSum
     ) -> None:
         weights = [terms[site]["weight"] for site in secure.sites]
         claimed, expected = int(secure.lane[WEIGHT][0]), sum(round(w * WEIGHT_ONE) for w in weights)
@@ -321,7 +299,7 @@ class SecureCollection:
 
 
 def _take_training(
-    outcome: Answer | Failure, terms: Terms, total: RoundSum, pooled: PooledSums | None
+    outcome: Answer | Failure, terms: Accepted, total: RoundSum, pooled: PooledSums | None
 ) -> Failure | None:
     if isinstance(outcome, Failure):
         return outcome

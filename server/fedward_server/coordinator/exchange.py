@@ -29,7 +29,7 @@ from fedward_server.coordinator.waiting import Patience
 LATE = "LATE"
 UNEXPECTED_ANSWER = "UNEXPECTED_ANSWER"
 
-# A wait for nodes may take hours.
+# Each look asks Flower's database, and a wait may take hours.
 _LOOK_SECONDS = 1.0
 
 
@@ -77,7 +77,11 @@ class Exchange:
         return self._sites.find(question, deadline_seconds, patience)
 
     def wait_for_nodes(
-        self, sites: Collection[SiteId], deadline_seconds: float, patience: Patience
+        self,
+        sites: Collection[SiteId],
+        deadline_seconds: float,
+        patience: Patience,
+        briefly: Collection[SiteId] = (),
     ) -> set[SiteId]:
         """Let nodes that are not connected come back, before their sites are asked again.
 
@@ -87,6 +91,7 @@ class Exchange:
             sites: Whose nodes; who is gone from the roster is not waited for.
             deadline_seconds: Nobody is waited for longer, but for the time of `patience`.
             patience: When those who are connected suffice.
+            briefly: Who is waited for only as long as everybody is.
 
         Returns:
             Who was waited for in vain, where the deadline is over and the others do not suffice.
@@ -97,23 +102,29 @@ class Exchange:
         away: set[SiteId] = set()
         try:
             while self._link.poll_seconds:
-                there, now = self.connected_sites(), self._clock.now_seconds()
+                there, now = self._connected_sites(), self._clock.now_seconds()
                 away = (self._roster.keys() & sites) - there
                 is_long = now >= begun + patience.after_seconds
-                if not away or (is_long and patience.is_enough(there)):
+                if away <= set(briefly if is_long else ()) or (
+                    is_long and patience.is_enough(there)
+                ):
                     return set()
                 if now >= ends:
                     break
                 if away != told:
                     told = away
-                    patience.waits(dict.fromkeys(told, NODE_UNAVAILABLE))
+                    patience.tell(dict.fromkeys(told, NODE_UNAVAILABLE))
                 self._clock.sleep(max(self._link.poll_seconds, _LOOK_SECONDS))
         finally:
             if told:
-                patience.waits({})
+                patience.tell({})
         return away
 
-    def connected_sites(self) -> set[SiteId]:
+    def away(self, sites: Collection[SiteId]) -> set[SiteId]:
+        """Give those of these sites, as far as they are in the roster, that are not connected."""
+        return (self._roster.keys() & sites) - self._connected_sites()
+
+    def _connected_sites(self) -> set[SiteId]:
         """Give the sites whose nodes are connected, after a look for those that came since."""
         if self._roster.keys() - self._sites.nodes.keys():
             self._sites.look_again()

@@ -183,6 +183,7 @@ class RoundLoop:
         first = self.history.attempts.get(number, 0) + 1
         last = first + self._job.quorum.attempts - 1
         for attempt in range(first, last + 1):
+            self._between.begin()
             self._observer.round_begins(number, attempt)
             failures: list[Failure] = []
             missed = self._attempt(number, attempt, failures, is_last=attempt == last)

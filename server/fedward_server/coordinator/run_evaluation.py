@@ -4,8 +4,6 @@ Weights of round r are evaluated in the exchange of round r + 1 (the last round'
 their own); the test split is asked of one set of weights, the best on pooled validation.
 """
 
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from fedward_common.errors import CorruptFileError, QuorumError
@@ -41,7 +39,7 @@ class RunEvaluation:
         store: Keeps the best of them.
         record: What was done; every step is appended before it counts.
         collection: Brings sums of sites together.
-        between: Waits before an attempt is repeated.
+        between: Tell before an attempt is repeated.
         observer: Sees what happens.
     """
 
@@ -150,24 +148,22 @@ class RunEvaluation:
         message = messages.EvaluateWeights("test" if split == "test" else "validation")
         last = first + self._job.quorum.attempts - 1
         for attempt in range(first, last + 1):
+            self._between.begin()
             subject = subject_of(self._setup, number, attempt)
             question = question_of(kind, message, subject, {messages.WEIGHTS: weights})
             pooled = self.no_sums()
             failures: list[Failure] = []
-            # Who stays away is done without: what the others say is better than nothing.
-            require_enough = (
-                _anybody if attempt == last else partial(self._require_quorum, failures)
-            )
             try:
-                asked = Asked(question, sites, failures)
-                self._collection.evaluate(asked, split, pooled, require_enough)
-                break
+                self._collection.evaluate(Asked(question, sites, failures), split, pooled)
+                if attempt == last or self._is_enough(pooled, failures):
+                    break
             except RoundLostError:
                 break  # the same attempt may still come to its end
             except QuorumError:
-                # Those of the last attempt are told by whoever asked for the evaluation.
-                told = [] if attempt == last else told_failures(failures, number, attempt)
-                self._record.add("evaluation.abandoned", split=split, number=attempt, failures=told)
+                pass  # below, where no frame holds a vector while others are waited for
+            # Those of the last attempt are told by whoever asked for the evaluation.
+            told = [] if attempt == last else told_failures(failures, number, attempt)
+            self._record.add("evaluation.abandoned", split=split, number=attempt, failures=told)
             if attempt < last:
                 fewest, accepted = self._collection.fewest_to_repeat(split), self._history.accepted
                 is_repeated = attempt > first
@@ -176,11 +172,15 @@ class RunEvaluation:
             self._record.add("evaluation.lost", split=split)
         return pooled, told_failures(failures, number, attempt)
 
-    def _require_quorum(self, failures: list[Failure], present: Sequence[str]) -> None:
-        """Check that there is a quorum, unless nobody could be waited for."""
-        away = self._between.away_of([failed.site for failed in failures])
-        if away and not has_quorum(self._job.quorum, self._history.accepted, present):
-            raise QuorumError("too few sites evaluate", hint="others are waited for")
+    def _is_enough(self, pooled: PooledSums, failures: list[Failure]) -> bool:
+        """Say whether to be content with these sums, or to wait for others.
+
+        Masked sums are: whoever revealed them gives no other sum of these weights.
+        """
+        if self._job.secure_aggregation.enabled:
+            return True
+        away = self._between.exchange.away([failed.site for failed in failures])
+        return not away or has_quorum(self._job.quorum, self._history.accepted, pooled.sites)
 
     def _selected_weights(self) -> tuple[dict[str, Any], bytes]:
         for best in reversed(self._history.bests):
@@ -192,7 +192,3 @@ class RunEvaluation:
         selected = self._store.save_best(last, self._model.evaluated)
         selected |= {"round": last, "value": None, "sums": None}
         return selected, self._model.evaluated
-
-
-def _anybody(present: Sequence[str]) -> None:
-    """Take whoever is there."""

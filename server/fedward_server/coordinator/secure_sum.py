@@ -74,7 +74,7 @@ class SecureAttempt:
     Args:
         setup: Of the run.
         exchange: Asks sites.
-        between: Waits before the last step is asked for again.
+        between: Tell before the last step is asked for again.
         purpose: What the sum is for.
         question: The request whose answer is READY; the attempt's round and number are its.
         layout: Of what comes.
@@ -268,15 +268,18 @@ class SecureAttempt:
             self.files.keep_state(state)
             if machine.has_enough_shares(state):
                 return state
-            if not (repeats_left and self._may_unmask(state, failures)):
+            if not (repeats_left and self._wait_to_unmask(state, failures)):
                 break
         raise RoundLostError(
             f"round {self.question.subject.round}: too few sites answered the last step",
             hint="nothing was revealed; mend the sites' links",
         )
 
-    def _may_unmask(self, state: machine.AttemptState, failures: list[Failure]) -> bool:
-        """Wait for those whose line failed, if they could bring what is missing."""
+    def _wait_to_unmask(self, state: machine.AttemptState, failures: list[Failure]) -> bool:
+        """Wait for those whose line failed; say whether they could bring what is missing.
+
+        They may not have come.
+        """
         cut_off = {failed.site for failed in failures if failed.code in (NODE_UNAVAILABLE, LATE)}
         needed = machine.num_shares_missing(state)
         if len(cut_off) < needed:

@@ -83,7 +83,7 @@ class SiteSearch:
         finally:
             search.is_over = True
             if search.told and patience is not None:
-                patience.waits({})
+                patience.tell({})
         outcomes = dict(search.found)
         for site in self._roster:
             unanswered = search.not_yet.get(site, Failure(site, NODE_UNAVAILABLE))
@@ -129,7 +129,7 @@ class SiteSearch:
         }
         if waited_for != search.told:
             search.told = waited_for
-            patience.waits(waited_for)
+            patience.tell(waited_for)
         now = self._clock.now_seconds()
         if now < search.begun + patience.after_seconds or self._is_at_work(search, now):
             return False

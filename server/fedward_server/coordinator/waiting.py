@@ -17,7 +17,7 @@ NOT_ANSWERED = "NOT_ANSWERED"
 
 _WAITING = "waiting.json"
 
-Waits = Callable[[Mapping[SiteId, str]], None]
+Tell = Callable[[Mapping[SiteId, str]], None]
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Patience:
     Attributes:
         after_seconds: Before that, everybody is.
         is_enough: Says whether these sites, which are there, can do without the others.
-        waits: Told who is waited for, each with a code, whenever that changes; nobody at the end.
+        tell: Told who is waited for, each with a code, whenever that changes; nobody at the end.
     """
 
     after_seconds: float
     is_enough: Callable[[Collection[SiteId]], bool]
-    waits: Waits
+    tell: Tell
 
 
-def waits_of(run_folder: Path, note: Callable[[str], None]) -> Waits:
+def teller_of(run_folder: Path, note: Callable[[str], None]) -> Tell:
     """Give what makes known whom one wait is for.
 
     Args:
@@ -44,13 +44,13 @@ def waits_of(run_folder: Path, note: Callable[[str], None]) -> Waits:
     """
     noted: set[tuple[SiteId, str]] = set()
 
-    def waits(sites: Mapping[SiteId, str]) -> None:
+    def tell(sites: Mapping[SiteId, str]) -> None:
         tell_waiting(run_folder, sites)
         if sites.items() - noted:
             noted.update(sites.items())
             note(f"waiting for {words_of(sites)}")
 
-    return waits
+    return tell
 
 
 def tell_waiting(run_folder: Path, sites: Mapping[SiteId, str]) -> None:

@@ -13,14 +13,14 @@ from tests.server.coordinator.scripted_sites import (
     question,
     reply_to,
 )
-from tests.tiny_federation import FakeClock, NotesObserver, make_federation, tiny_job
+from tests.tiny_federation import FakeClock, make_federation, tiny_job
 
 from fedward_common.identities import SiteId
 from fedward_common.job.job_file import Job
 from fedward_common.wire import messages
 from fedward_server.coordinator.acceptance import patience_at_start, sites_needed
 from fedward_server.coordinator.exchange import Answer, Exchange, Failure
-from fedward_server.coordinator.waiting import Patience, tell_waiting, waited_for
+from fedward_server.coordinator.waiting import Patience
 
 ACCEPTANCE_SECONDS = 100.0
 DEADLINE_SECONDS = 900.0
@@ -145,33 +145,9 @@ def test_masking_needs_as_many_as_share_their_keys() -> None:
     assert sites_needed(masked, 5) == masked.secure_aggregation.minimum_sites
 
 
-def test_who_is_waited_for_can_be_seen_from_outside(tmp_path: Path) -> None:
-    setup = make_federation(tmp_path).set_up(tmp_path / "run")
-    observer = NotesObserver()
-    patience = patience_at_start(setup, (), observer.note)
-    patience.waits({SiteId("birch"): "WAITING_FOR_APPROVAL", SiteId("alder"): "NOT_ANSWERED"})
-    assert waited_for(setup.folder) == {
-        "birch": "WAITING_FOR_APPROVAL",
-        "alder": "NOT_ANSWERED",
-    }
-    assert observer.notes == ["waiting for alder (NOT_ANSWERED), birch (WAITING_FOR_APPROVAL)"]
-    patience.waits({})
-    assert waited_for(setup.folder) == {}
-    assert len(observer.notes) == 1
-
-
 def test_a_run_that_goes_on_needs_its_share_of_those_who_accepted_it(tmp_path: Path) -> None:
     setup = make_federation(tmp_path).set_up(tmp_path / "run")
     patience = patience_at_start(setup, ("alder", "birch"), lambda _: None)
     assert patience.after_seconds == setup.job.quorum.acceptance_seconds
     assert patience.is_enough([SiteId("alder"), SiteId("birch")])
     assert not patience.is_enough([SiteId("alder"), SiteId("cedar")])
-
-
-def test_a_mark_that_is_no_list_of_sites_is_nobody(tmp_path: Path) -> None:
-    assert waited_for(tmp_path) == {}
-    for content in (b"[1]", b"{", b"\xff"):
-        (tmp_path / "waiting.json").write_bytes(content)
-        assert waited_for(tmp_path) == {}
-    tell_waiting(tmp_path, {})
-    assert not (tmp_path / "waiting.json").exists()

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.masked_federation import FIVE_SITES, five_sites
-from tests.tiny_federation import FakeClock, NotesObserver
+from tests.masked_federation import FIVE_SITES, MASKED, five_sites
+from tests.tiny_federation import FakeClock
 
 from fedward_common.identities import SiteId
 from fedward_common.wire.messages import SecurePurpose
 from fedward_server.coordinator.between_attempts import BetweenAttempts, Missed
 from fedward_server.coordinator.exchange import Exchange, Failure
-from fedward_server.coordinator.waiting import Patience, waited_for
+from fedward_server.coordinator.waiting import Patience
 from fedward_server.simulation.in_process_grid import InTurnGrid
 
 ALDER, BIRCH, CEDAR = SiteId("alder"), SiteId("birch"), SiteId("cedar")
@@ -20,18 +20,23 @@ CUT_OFF = Failure(BIRCH, "NODE_UNAVAILABLE")
 
 
 class Waited(Exchange):
-    """Waits for nobody, and keeps for whom it would have."""
+    """Tell for nobody, and keeps for whom it would have."""
 
     in_vain: set[SiteId]
     online: set[SiteId]
 
-    def connected_sites(self) -> set[SiteId]:
-        return self.online
+    def away(self, sites: Collection[SiteId]) -> set[SiteId]:
+        return set(sites) - self.online
 
     def wait_for_nodes(
-        self, sites: Collection[SiteId], deadline_seconds: float, patience: Patience
+        self,
+        sites: Collection[SiteId],
+        deadline_seconds: float,
+        patience: Patience,
+        briefly: Collection[SiteId] = (),
     ) -> set[SiteId]:
         self.sites, self.deadline_seconds, self.patience = sites, deadline_seconds, patience
+        self.briefly = set(briefly)
         return self.in_vain
 
 
@@ -45,8 +50,7 @@ class Between:
         keys = self.setup.roster.keys_of_sites
         self.exchange = Waited(grid, self.setup.key, keys, FakeClock())
         self.exchange.in_vain = self.exchange.online = set()
-        self.observer = NotesObserver()
-        self.between = BetweenAttempts(self.setup, self.exchange, self.observer.note)
+        self.between = BetweenAttempts(self.setup, self.exchange, print)
 
     def wait(
         self,
@@ -78,18 +82,6 @@ def test_who_is_away_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
     patience = between.wait(CUT_OFF, Failure(CEDAR, "NON_FINITE"), Failure(ALDER, "LATE"))
     assert between.exchange.sites == {"birch", "alder"}
     assert (patience.after_seconds, between.exchange.deadline_seconds) == (60, 700)
-
-
-def test_who_is_waited_for_stands_in_the_folder_and_is_told_once(tmp_path: Path) -> None:
-    between = Between(tmp_path)
-    patience = between.wait(CUT_OFF)
-    away = {BIRCH: "NODE_UNAVAILABLE", CEDAR: "NODE_UNAVAILABLE"}
-    for flaps in (away, {BIRCH: away[BIRCH]}, away, {BIRCH: away[BIRCH]}):
-        patience.waits(flaps)
-        assert waited_for(between.setup.folder) == flaps
-    assert between.observer.notes == [
-        "waiting for birch (NODE_UNAVAILABLE), cedar (NODE_UNAVAILABLE)"
-    ]
 
 
 @pytest.mark.parametrize(
@@ -157,10 +149,34 @@ def test_for_a_sum_that_cannot_be_had_any_more_nobody_is_waited_for(tmp_path: Pa
 
 def test_who_was_waited_for_in_vain_is_given_a_minute_until_it_comes_back(tmp_path: Path) -> None:
     between = Between(tmp_path)
-    assert not between.is_enough("a")
-    between.exchange.in_vain = {SiteId(site) for site in FIVE_SITES} - {ALDER}
+    between.exchange.in_vain = {BIRCH, CEDAR}
     between.wait(CUT_OFF)
+    assert between.exchange.briefly == set()
     between.exchange.in_vain = set()
-    assert between.is_enough("a")
-    assert between.is_enough("ab", back="b")
-    assert not between.is_enough("a")  # it was back, and went again
+    between.wait(CUT_OFF)
+    assert between.exchange.briefly == {BIRCH, CEDAR}
+    between.exchange.online = {BIRCH}
+    between.between.begin()
+    between.exchange.online = set()
+    between.wait(CUT_OFF)
+    assert between.exchange.briefly == {CEDAR}
+
+
+def test_who_came_back_while_others_were_at_work_counts_as_back(tmp_path: Path) -> None:
+    between = Between(tmp_path)
+    between.exchange.online = {ALDER, BIRCH, CEDAR}
+    dogwood = Failure(SiteId("dogwood"), "NODE_UNAVAILABLE")
+    patience = between.wait(CUT_OFF, dogwood, is_repeated=True, fewest=3)
+    assert between.exchange.sites == {"dogwood"}
+    assert patience.is_enough([ALDER, BIRCH, CEDAR])
+
+
+@pytest.mark.parametrize("purpose", ["validation", "test"])
+def test_a_masked_evaluation_is_content_with_as_many_as_can_mask(
+    tmp_path: Path, purpose: SecurePurpose
+) -> None:
+    open_one = Between(tmp_path / "open", "quorum.required_sites=4")
+    masked = Between(tmp_path / "masked", "quorum.required_sites=4", MASKED)
+    assert not open_one.is_enough("abc", purpose=purpose, fewest=3)
+    assert masked.is_enough("abc", purpose=purpose, fewest=3)
+    assert not masked.is_enough("abc", purpose="train", fewest=3)

@@ -260,6 +260,7 @@ class Wait:
         is_enough: Whether the others suffice.
         waits: Who was told to be waited for, each time that changed.
         in_vain: Who was waited for in vain.
+        briefly: Who is given a minute.
     """
 
     back_at_seconds: float = 1e9
@@ -268,6 +269,7 @@ class Wait:
     waits: list[dict[SiteId, str]] = dataclasses.field(default_factory=list)
     asked_of: list[set[SiteId]] = dataclasses.field(default_factory=list)
     in_vain: set[SiteId] | None = None
+    briefly: tuple[SiteId, ...] = ()
 
     def seconds(self, deadline_seconds: float = DEADLINE) -> float:
         """Wait, and give how long that took."""
@@ -278,7 +280,7 @@ class Wait:
         exchange.find_sites(question(), DEADLINE_SECONDS)
         clock.now = 1000.0
         patience = Patience(A_MINUTE, self._enough, lambda sites: self.waits.append(dict(sites)))
-        self.in_vain = exchange.wait_for_nodes(self.sites, deadline_seconds, patience)
+        self.in_vain = exchange.wait_for_nodes(self.sites, deadline_seconds, patience, self.briefly)
         return clock.now - 1000.0
 
     def _online(self, now: float) -> set[int]:
@@ -304,6 +306,23 @@ def test_after_that_nobody_is_waited_for_where_the_others_suffice() -> None:
     assert 60 <= wait.seconds() < 61
     assert wait.asked_of == [{"alder", "cedar"}]
     assert wait.in_vain == set()
+
+
+def test_nor_where_those_that_are_away_are_given_no_more() -> None:
+    wait = Wait(briefly=(BIRCH, SiteId("cedar")))
+    assert 60 <= wait.seconds() < 61
+    assert wait.in_vain == set()
+    assert 20 <= Wait(briefly=(BIRCH,), back_at_seconds=20).seconds() < 21
+
+
+def test_who_is_away_is_said_of_the_roster_alone() -> None:
+    exchange, _ = exchange_over({})
+    assert exchange.away([SiteId("nobody"), *KEYS]) == set()
+    roster = {site: key.verifying_key for site, key in KEYS.items()}
+    exchange = Exchange(
+        ComingGrid(FakeClock(), lambda _: set()), COORDINATOR_KEY, roster, FakeClock()
+    )
+    assert exchange.away([SiteId("nobody"), BIRCH]) == {"birch"}
 
 
 def test_where_they_do_not_a_cut_of_five_minutes_is_waited_out() -> None:
