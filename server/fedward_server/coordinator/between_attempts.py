@@ -58,7 +58,7 @@ class Missed:
 
 @dataclass
 class BetweenAttempts:
-    """Tell for the sites of one run.
+    """Waits for the sites of one run.
 
     Attributes:
         setup: Of the run.

@@ -120,7 +120,7 @@ def collection_of(setup: RunSetup, exchange: Exchange, between: BetweenAttempts)
     Args:
         setup: Of the run.
         exchange: Asks sites.
-        between: Tell before the last step of a sum is asked for again.
+        between: Waits before the last step of a sum is asked for again.
 
     Raises:
         ConfigurationError: Bits, range and number of sites leave too few fraction bits.
@@ -178,7 +178,7 @@ class SecureCollection:
     Args:
         setup: Of a run with secure aggregation on.
         exchange: Asks sites.
-        between: Tell before the last step is asked for again.
+        between: Waits before the last step is asked for again.
     """
 
     def __init__(self, setup: RunSetup, exchange: Exchange, between: BetweenAttempts) -> None:

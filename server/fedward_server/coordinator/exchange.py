@@ -105,9 +105,9 @@ class Exchange:
                 there, now = self._connected_sites(), self._clock.now_seconds()
                 away = (self._roster.keys() & sites) - there
                 is_long = now >= begun + patience.after_seconds
-                if away <= set(briefly if is_long else ()) or (
-                    is_long and patience.is_enough(there)
-                ):
+                if not away:
+                    return away
+                if is_long and (away.issubset(briefly) or patience.is_enough(there)):
                     return set()
                 if now >= ends:
                     break

@@ -39,7 +39,7 @@ class RunEvaluation:
         store: Keeps the best of them.
         record: What was done; every step is appended before it counts.
         collection: Brings sums of sites together.
-        between: Tell before an attempt is repeated.
+        between: Waits before an attempt is repeated.
         observer: Sees what happens.
     """
 

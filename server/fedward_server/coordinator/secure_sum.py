@@ -74,7 +74,7 @@ class SecureAttempt:
     Args:
         setup: Of the run.
         exchange: Asks sites.
-        between: Tell before the last step is asked for again.
+        between: Waits before the last step is asked for again.
         purpose: What the sum is for.
         question: The request whose answer is READY; the attempt's round and number are its.
         layout: Of what comes.

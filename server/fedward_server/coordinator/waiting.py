@@ -17,7 +17,7 @@ NOT_ANSWERED = "NOT_ANSWERED"
 
 _WAITING = "waiting.json"
 
-Tell = Callable[[Mapping[SiteId, str]], None]
+TellWaiting = Callable[[Mapping[SiteId, str]], None]
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Patience:
 
     after_seconds: float
     is_enough: Callable[[Collection[SiteId]], bool]
-    tell: Tell
+    tell: TellWaiting
 
 
-def teller_of(run_folder: Path, note: Callable[[str], None]) -> Tell:
+def teller_of(run_folder: Path, note: Callable[[str], None]) -> TellWaiting:
     """Give what makes known whom one wait is for.
 
     Args:

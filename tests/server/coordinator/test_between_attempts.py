@@ -20,7 +20,7 @@ CUT_OFF = Failure(BIRCH, "NODE_UNAVAILABLE")
 
 
 class Waited(Exchange):
-    """Tell for nobody, and keeps for whom it would have."""
+    """Waits for nobody, and keeps for whom it would have."""
 
     in_vain: set[SiteId]
     online: set[SiteId]

@@ -47,7 +47,7 @@ def run_watch(
         name: Of the run.
         json_output: One JSON object a line.
         orders: Asks the coordinator's process; None there where none runs.
-        wait: Tell for so many seconds.
+        wait: Waits for so many seconds.
 
     Raises:
         ConfigurationError: There is no such run.
