@@ -16,6 +16,7 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supercore.object_store.sql_object_store import SqlObjectStore
 from flwr.superlink import config_loader
 from flwr.superlink.federation import FederationManager
+from sqlalchemy import select
 from sqlalchemy.dialects import postgresql
 
 from fedward_server.coordinator.database_settings import PostgreSQLDatabase
@@ -47,6 +48,23 @@ class PostgreSQLLinkState(SqlLinkState):
     def select_lock_sql(self) -> str:
         """Let no two requests take one row."""
         return "FOR UPDATE SKIP LOCKED"
+
+    def store_object(
+        self, run_id: int, session_id: str, object_id: str, object_content: bytes
+    ) -> bool:
+        """Store a part of a message.
+
+        Flower's own takes every error for a refusal, which ends the run that sent the part. So
+        where it refuses, the server is asked whether it is there, and then once more.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: It is away; the sender tries again.
+        """
+        if super().store_object(run_id, session_id, object_id, object_content):
+            return True
+        with self.session() as session:
+            session.execute(select(1))
+        return super().store_object(run_id, session_id, object_id, object_content)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 from tests.postgresql_server import PASSWORD, USER, PostgreSQLServer, postgresql_server
 from tests.real_federation import write_tls
 
@@ -74,6 +75,22 @@ def test_a_node_of_a_coordinator_that_was_killed_may_connect_again_within_25_sec
     with held(database) as one:
         assert not one.is_rebuilt(tmp_path / "begun", NOW - 10_000_000)  # 25 s after that is over
     assert state.activate_node(node, heartbeat_interval=30)
+
+
+def test_a_part_of_a_message_is_not_refused_because_the_server_is_away(
+    server: PostgreSQLServer, database: PostgreSQLDatabase
+) -> None:
+    """A refusal ends the run that sent it; an error is asked again."""
+    app: object = superlink_app(database, LoopbackAccess(1))
+    state = app.state.linkstate_factory.state()  # type: ignore[attr-defined]
+    assert state.store_object(1, "no such session", "part", b"content") is False
+    server.stop()
+    try:
+        with pytest.raises(SQLAlchemyError):
+            state.store_object(1, "no such session", "part", b"content")
+    finally:
+        server.start()
+    assert state.store_object(1, "no such session", "part", b"content") is False
 
 
 def test_a_second_coordinator_is_kept_out_until_the_first_lets_go(
