@@ -163,6 +163,11 @@ def _other_body(request: Message, reply: Message, key: SigningKey) -> Message:
     return signed_again(key, reply, request, body=encode_message(spoiled)[1])
 
 
+def _not_in_advance(request: Message, reply: Message, key: SigningKey) -> Message:
+    """Sign nothing with the masked vector, as a site of a release that did not."""
+    return signed_again(key, reply, request, body=encode_message(SecureStepReply("mask", b""))[1])
+
+
 def _wrong_share(request: Message, reply: Message, key: SigningKey) -> Message:
     """Reveal a share that was never dealt, signed as if the site meant it."""
     envelope, _ = envelope_of(reply.content)
@@ -209,6 +214,7 @@ FAULTS: dict[str, Callable[[Message, Message, SigningKey], Message]] = {
     "heavier": _more_in_lane(1, 1 << 20),
     "other-sums": _more_in_lane(-1, 1 << 40),
     "other-body": _other_body,
+    "not-in-advance": _not_in_advance,
     "wrong-share": _wrong_share,
     "flip": _flipped_on_the_way,
     "flip-sealed": _other("sealed", lambda box: box ^ (np.arange(len(box)) == 2000)),

@@ -23,6 +23,9 @@ MASKED = "secure_aggregation.enabled=true"
 SHORT = (MASKED, "job.rounds=2")
 FIVE_SITES = (*SITES, "dogwood", "elder")
 
+# One such site, and everybody is asked to confirm who survived.
+CONFIRMING = {"alder": "query.mask/*/*=not-in-advance"}
+
 Vector = NDArray[np.float32]
 
 

@@ -29,7 +29,7 @@ Tamper = Callable[[str, SiteId, bytes], bytes]
 # Names of the messages, for `Federation.tamper`: the request of a step, and what a site answers.
 KEYS = "keys"
 SHARE_REQUEST, SHARE_ANSWER = "share request", "share answer"
-MASK_REQUEST = "mask request"
+MASK_REQUEST, ADVANCE = "mask request", "confirmed in advance"
 CONFIRM_REQUEST, CONFIRM_ANSWER = "confirm request", "confirm answer"
 UNMASK_REQUEST, UNMASK_ANSWER = "unmask request", "unmask answer"
 
@@ -166,6 +166,7 @@ class Federation:
     keys: dict[SiteId, bytes] = field(default_factory=dict)
     share_answers: dict[SiteId, bytes] = field(default_factory=dict)
     masked: dict[SiteId, tuple[Words, NDArray[np.uint64]]] = field(default_factory=dict)
+    in_advance: dict[SiteId, bytes] = field(default_factory=dict)
     opened: coordinator.AttemptState | None = None
     left_out: dict[SiteId, str] = field(default_factory=dict)
 
@@ -197,6 +198,7 @@ class Federation:
             keys=dict(self.keys),
             share_answers=dict(self.share_answers),
             masked=dict(self.masked),
+            in_advance=dict(self.in_advance),
         )
 
     def keep(self, site: SiteId, state: member.MemberState) -> None:
@@ -233,7 +235,9 @@ class Federation:
     def mask_one(self, site: SiteId, request: bytes) -> tuple[Words, NDArray[np.uint64]]:
         words, lane = self.contributions[site][0].copy(), self.contributions[site][1].copy()
         state = member.mask(self.states[site], self.rules[site], request, words, lane)
+        state, confirmation = member.confirm_in_advance(state, self.rules[site])
         self.keep(site, state)
+        self.in_advance[site] = self.tamper(ADVANCE, site, confirmation)
         return words, lane
 
     def confirm_one(self, site: SiteId, request: bytes) -> bytes:
@@ -282,6 +286,10 @@ class Federation:
             request = self.tamper(MASK_REQUEST, site, requests[site])
             self.masked[site] = self.mask_one(site, request)
         self.attempt = coordinator.fix_survivors(self.attempt, masking)
+
+    def take_in_advance(self) -> None:
+        """Take what sites signed with their vectors."""
+        self.attempt = coordinator.take_confirmations_in_advance(self.attempt, self.in_advance)
 
     def confirm(self, sites: Collection[SiteId] | None = None) -> None:
         """Let these survivors sign."""
@@ -338,7 +346,7 @@ class Federation:
     def next_attempt(self) -> None:
         """Forget the coordinator's attempt; the members keep their states."""
         self.binding = dataclasses.replace(self.binding, attempt=self.binding.attempt + 1)
-        self.keys, self.masked, self.share_answers = {}, {}, {}
+        self.keys, self.masked, self.share_answers, self.in_advance = {}, {}, {}, {}
         self.opened = None
 
 

@@ -1,4 +1,4 @@
-"""A site in a round of secure aggregation: six steps, each a function of state and request.
+"""A site in a round of secure aggregation: its steps, each a function of state and request.
 
 Rules that every step keeps:
 
@@ -38,11 +38,13 @@ from fedward_client.secagg.receiving import (
 )
 from fedward_client.secagg.step_guards import (
     CONFIRM,
+    CONFIRM_IN_ADVANCE,
     MASK,
     SHARE,
     UNMASK,
     answer_given,
     closed_error,
+    confirmed_of,
     directory_of,
     private_keys_of,
     require_stage,
@@ -53,6 +55,7 @@ from fedward_common.crypto.entropy import Entropy
 from fedward_common.crypto.key_agreement import HybridPrivateKey, Kem
 from fedward_common.crypto.mask_stream import apply_masks
 from fedward_common.errors import AggregationRefusedError
+from fedward_common.identities import SiteId
 from fedward_common.secagg import refusal_codes as codes
 from fedward_common.secagg.binding import RoundBinding
 from fedward_common.secagg.messages import (
@@ -89,6 +92,7 @@ __all__ = [
     "abandon",
     "begin",
     "confirm",
+    "confirm_in_advance",
     "mask",
     "share",
     "unmask",
@@ -226,8 +230,31 @@ def mask(
     return state
 
 
+def confirm_in_advance(state: MemberState, rules: MemberRules) -> tuple[MemberState, bytes]:
+    """Sign, with the masked vector, that all sharers survived: what is agreed on if they do.
+
+    If one does not, the site still confirms the other list, once, and from then on reveals nothing
+    for this one. Why no two lists are opened stands in `docs/SECURE_AGGREGATION.md`, Thresholds.
+
+    Returns:
+        The state, and the confirmation; empty where another list was confirmed already.
+
+    Raises:
+        AggregationRefusedError: The name of the rule that the list of all sharers breaks.
+    """
+    if (given := state.answered.get(CONFIRM_IN_ADVANCE)) is not None:
+        return state, given.answer
+    if state.stage is not Stage.MASKED:
+        return state, b""
+    lists = ConfirmRequest(directory_of(state).sha256, state.sharers, ())
+    _, answer = _confirmed(state, rules, lists)
+    return with_answer(state, CONFIRM_IN_ADVANCE, encode(lists), answer), answer
+
+
 def confirm(state: MemberState, rules: MemberRules, request: bytes) -> tuple[MemberState, bytes]:
     """Check the list of survivors and sign it, with all that was agreed on before; once.
+
+    From then on this list counts, and not the one that was confirmed in advance.
 
     Raises:
         AggregationRefusedError: The name of the rule that the list breaks.
@@ -236,10 +263,7 @@ def confirm(state: MemberState, rules: MemberRules, request: bytes) -> tuple[Mem
     if (answer := answer_given(state, rules, CONFIRM, request)) is not None:
         return state, answer
     require_stage(state, Stage.MASKED)
-    unverified = decode(ConfirmRequest, request)
-    survivors, transcript = verify_lists(state, rules, unverified)
-    signature = rules.signing_key.sign(transcript, context=CONFIRMATION_CONTEXT)
-    answer = encode(Confirmation(state.site, signature))
+    survivors, answer = _confirmed(state, rules, decode(ConfirmRequest, request))
     after = dataclasses.replace(state, stage=Stage.CONFIRMED, survivors=survivors)
     return with_answer(after, CONFIRM, request, answer), answer
 
@@ -256,10 +280,10 @@ def unmask(state: MemberState, rules: MemberRules, request: bytes) -> tuple[Memb
     """
     if (answer := answer_given(state, rules, UNMASK, request)) is not None:
         return state, answer
-    require_stage(state, Stage.CONFIRMED)
+    confirmed = confirmed_of(state)
     unverified = decode(UnmaskRequest, request)
     lists = ConfirmRequest(unverified.directory_sha256, unverified.survivors, unverified.dropouts)
-    if hashlib.sha256(encode(lists)).digest() != state.answered[CONFIRM].request_sha256:
+    if hashlib.sha256(encode(lists)).digest() != confirmed.request_sha256:
         raise AggregationRefusedError(
             "the lists to be unmasked are not the lists that were confirmed",
             hint="nothing was revealed",
@@ -273,6 +297,7 @@ def unmask(state: MemberState, rules: MemberRules, request: bytes) -> tuple[Memb
         transcript_sha256=transcript,
         threshold=directory_of(state).threshold,
     )
+    state = dataclasses.replace(state, survivors=survivors)
     signed = sign_item(
         UnmaskAnswer(state.site, transcript, revealed_shares(state)), rules.signing_key
     )
@@ -297,6 +322,15 @@ def abandon(state: MemberState, rules: MemberRules) -> tuple[MemberState, bytes]
         state, stage=Stage.ABANDONED, abandonments={**state.abandonments, own: signed}
     )
     return after, signed
+
+
+def _confirmed(
+    state: MemberState, rules: MemberRules, unverified: ConfirmRequest
+) -> tuple[tuple[SiteId, ...], bytes]:
+    """Check lists; give the survivors, and the confirmation of the transcript."""
+    survivors, transcript = verify_lists(state, rules, unverified)
+    signature = rules.signing_key.sign(transcript, context=CONFIRMATION_CONTEXT)
+    return survivors, encode(Confirmation(state.site, signature))
 
 
 def _verify_may_begin_again(

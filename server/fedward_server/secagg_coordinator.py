@@ -1,8 +1,9 @@
 """The coordinator in a round of secure aggregation: it relays, keeps lists, and takes masks off.
 
 In order: `open_directory`, `share_request`, `take_share` of each site, `fix_sharers`,
-`mask_requests`, (the masked vectors are added up elsewhere), `fix_survivors`, `confirm_request`,
-`take_confirmation`, `unmask_request`, `take_unmask`, `remove_masks`. Every step takes a state and
+`mask_requests`, (the masked vectors are added up elsewhere), `fix_survivors`,
+`take_confirmations_in_advance`, and unless these were enough `confirm_request` and
+`take_confirmation`; `unmask_request`, `take_unmask`, `remove_masks`. Every step takes a state and
 gives the next; one that is refused changes nothing. What a site sends twice is taken once.
 
 It checks what sites send, so that one faulty site is left out instead of making the others refuse.
@@ -69,6 +70,7 @@ __all__ = [
     "remove_masks",
     "share_request",
     "take_confirmation",
+    "take_confirmations_in_advance",
     "take_share",
     "take_unmask",
     "unmask_request",
@@ -228,6 +230,29 @@ def take_confirmation(state: AttemptState, site: SiteId, answer: bytes) -> Attem
             return state
     verify_confirmation(confirmation, state.rules.roster, state.transcript_sha256)
     return dataclasses.replace(state, confirmed=(*state.confirmed, confirmation))
+
+
+def take_confirmations_in_advance(
+    state: AttemptState, answers: Mapping[SiteId, bytes]
+) -> AttemptState:
+    """Take what sites signed with their vectors, if nobody dropped out and each one signed.
+
+    Otherwise the state is as it was and all are to be asked: a site that signed nothing in advance
+    reveals nothing before it has confirmed.
+
+    Args:
+        state: With its survivors fixed.
+        answers: By site; not checked, and empty where a site signed nothing.
+    """
+    if state.dropouts or not set(state.survivors) <= answers.keys():
+        return state
+    after = state
+    try:
+        for site in state.survivors:
+            after = take_confirmation(after, site, answers[site])
+    except FedwardError:
+        return state
+    return after
 
 
 def unmask_request(state: AttemptState) -> bytes:

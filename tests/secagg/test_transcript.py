@@ -46,6 +46,7 @@ def test_the_record_has_every_kind_of_message(recorded: dict[str, Any]) -> None:
         "share request",
         "share answer",
         "mask request",
+        "confirmed in advance",
         "confirm request",
         "confirm answer",
         "unmask request",

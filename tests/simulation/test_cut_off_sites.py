@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.cut_off_sites import FOR_GOOD, CutGrid
 from tests.masked_federation import (
+    CONFIRMING,
     FAULTY_APP,
     FIVE_SITES,
     MASKED,
@@ -82,13 +83,18 @@ def waited_out(
     assert not (folder / "waiting.json").exists()
 
 
+def asked_at(moment: tuple[str, str]) -> Mapping[str, str]:
+    """Give what lets sites be asked that message at all."""
+    return CONFIRMING if moment[0] == "query.confirm" else {}
+
+
 @pytest.mark.parametrize("does_it", [False, True], ids=["not told", "cannot say so"])
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: f"{moment[0]} {moment[1]}".strip())
 def test_a_masked_run_waits_for_them_at_every_step_and_ends_as_if_they_had_been_there(
     five: TinyFederation, tmp_path: Path, masked: Path, moment: tuple[str, str], does_it: bool
 ) -> None:
     folder = tmp_path / "run"
-    waited_out(five.with_job(MASKED), folder, moment, does_it=does_it)
+    waited_out(five.with_job(MASKED), folder, moment, does_it=does_it, faults=asked_at(moment))
     assert essence(folder) == essence(masked)
 
 
@@ -100,7 +106,7 @@ def test_of_more_sites_enough_come_back_to_give_up_what_was_masked(
     seven = make_federation(tmp_path, sites=(*FIVE_SITES, "fir", "ginkgo"))
     federation = seven.with_job(MASKED, *JOB, "quorum.required_sites=2", "quorum.attempts=3")
     federation.run(tmp_path / "undisturbed")
-    waited_out(federation, tmp_path / "run", moment, does_it=True)
+    waited_out(federation, tmp_path / "run", moment, does_it=True, faults=asked_at(moment))
     assert essence(tmp_path / "run") == essence(tmp_path / "undisturbed")
 
 

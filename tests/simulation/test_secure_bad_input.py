@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.masked_federation import (
+    CONFIRMING,
     FAULTY_APP,
     FIVE_SITES,
     SHORT,
@@ -137,7 +138,7 @@ def test_a_masked_vector_of_another_form_is_in_the_sum_entirely_or_not_at_all(
 def test_a_forged_answer_to_any_other_step_leaves_its_site_out_by_a_code(
     five: TinyFederation, run_folder: Path, step: str
 ) -> None:
-    faults = {"birch": f"query.{step}:train/2/*=other-body"}
+    faults = CONFIRMING | {"birch": f"query.{step}:train/2/*=other-body"}
     history = five.run(run_folder, client_app=FAULTY_APP, faults=faults)
     ((site, number, code),) = codes_of(run_folder)
     assert (site, number) == ("birch", 2)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flwr.app import Message
 from tests.masked_federation import (
+    CONFIRMING,
     FAULTY_APP,
     FIVE_SITES,
     MASKED,
@@ -80,7 +81,7 @@ def test_a_site_that_leaves_before_its_masked_vector_is_there_is_not_in_the_sum(
 def test_a_site_that_leaves_after_its_masked_vector_is_there_is_in_the_sum(
     five: TinyFederation, five_undisturbed: Path, tmp_path: Path, step: str, fault: str
 ) -> None:
-    faults = {"birch": f"query.{step}:train/2/*={fault}"}
+    faults = CONFIRMING | {"birch": f"query.{step}:train/2/*={fault}"}
     history = five.run(tmp_path / "run", client_app=FAULTY_APP, faults=faults)
     assert history.participants[1] == list(FIVE_SITES)
     assert [(site, number) for site, number, _ in codes_of(tmp_path / "run")] == [("birch", 2)]
@@ -98,7 +99,7 @@ def test_of_three_sites_none_may_leave_after_its_keys_and_the_next_attempt_has_a
         if passing.kind == "query.unmask" and (passing.round, passing.attempt) == (2, 1):
             unmasked.append(passing)
 
-    faults = {"birch": f"query.{step}:train/2/1=gone"}
+    faults = CONFIRMING | {"birch": f"query.{step}:train/2/1=gone"}
     grid = WatchedGrid(federation, faults, before=watch)
     history = federation.run(tmp_path / "run", grid=grid)
     assert not unmasked

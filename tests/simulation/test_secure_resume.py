@@ -1,12 +1,13 @@
 """A masked run that is killed anywhere and goes on gives what the undisturbed run gives (F1-F3)."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from flwr.app import Message
 from tests.masked_federation import (
+    CONFIRMING,
     MASKED,
     SHORT,
     Passing,
@@ -35,17 +36,20 @@ class KillingEverywhere:
     """Ends the coordinator the first time each message passes, and every site with it.
 
     Args:
+        faults: As `tests.faulty_site` reads them.
         before: Before the message reaches the site, or when its answer is on the way.
     """
 
-    def __init__(self, federation: TinyFederation, *, before: bool) -> None:
-        self.federation, self.before = federation, before
+    def __init__(
+        self, federation: TinyFederation, faults: Mapping[str, str], *, before: bool
+    ) -> None:
+        self.federation, self.faults, self.before = federation, faults, before
         self.killed_at: list[str] = []
 
     def grid(self) -> WatchedGrid:
         if self.before:
-            return WatchedGrid(self.federation, before=self._kill)
-        return WatchedGrid(self.federation, after=self._kill)
+            return WatchedGrid(self.federation, self.faults, before=self._kill)
+        return WatchedGrid(self.federation, self.faults, after=self._kill)
 
     def _kill(self, passing: Passing, message: Message) -> None:
         if passing.place not in self.killed_at:
@@ -62,18 +66,20 @@ class KillingEverywhere:
             return
 
 
-STEPS_OF_A_SUM = 5  # READY, share, mask, confirm, unmask
+STEPS_OF_A_SUM = 4  # READY, share, mask, unmask; and confirm, where somebody has to be asked
 
 
+@pytest.mark.parametrize("faults", [{}, CONFIRMING], ids=["in advance", "confirmed"])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_run_killed_at_every_message_ends_as_the_undisturbed_run(
-    tiny: TinyFederation, tmp_path: Path, undisturbed: Path, before: bool
+    tiny: TinyFederation, tmp_path: Path, undisturbed: Path, before: bool, faults: dict[str, str]
 ) -> None:
     federation = tiny.with_job(*SHORT)
-    killing = KillingEverywhere(federation, before=before)
+    killing = KillingEverywhere(federation, faults, before=before)
     killing.run(tmp_path / "killed")
     num_sums = 4  # two rounds, validation, test; beside them the manifest and the result
-    assert len(killing.killed_at) == len(SITES) * (2 + num_sums * STEPS_OF_A_SUM)
+    num_steps = STEPS_OF_A_SUM + bool(faults)
+    assert len(killing.killed_at) == len(SITES) * (2 + num_sums * num_steps)
     assert essence(tmp_path / "killed") == essence(undisturbed)
     assert not codes_of(tmp_path / "killed")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.cut_off_sites import FOR_GOOD, NOTICED_SECONDS, CutGrid
-from tests.masked_federation import FIVE_SITES, MASKED, five_sites, restart_sites
+from tests.masked_federation import CONFIRMING, FIVE_SITES, MASKED, five_sites, restart_sites
 from tests.simulation.test_resume import Killed, KillingJournal
 from tests.tiny_federation import (
     FakeClock,
@@ -29,11 +29,15 @@ class Cut:
     """A run in which sites are cut off, and how long it took from then on."""
 
     def __init__(
-        self, federation: TinyFederation, moment: tuple[str, str], cut: Mapping[str, float]
+        self,
+        federation: TinyFederation,
+        moment: tuple[str, str],
+        cut: Mapping[str, float],
+        faults: Mapping[str, str] | None = None,
     ) -> None:
         self.federation = federation
         self.clock = FakeClock()
-        self.grid = CutGrid(federation, self.clock, moment, cut)
+        self.grid = CutGrid(federation, self.clock, moment, cut, faults=faults)
 
     def run(self, folder: Path) -> RunHistory:
         restart_sites()
@@ -104,7 +108,7 @@ def test_of_three_that_masked_and_were_cut_off_the_first_that_is_back_is_enough(
     """Of seven sites five have to give an attempt up, and four would be enough for the next."""
     seven = make_federation(tmp_path, sites=(*FIVE_SITES, "fir", "ginkgo"))
     away = {"alder": 150.0, "birch": FOR_GOOD, "cedar": FOR_GOOD}
-    cut = Cut(seven.with_job(*JOB, MASKED), ("query.confirm", "train"), away)
+    cut = Cut(seven.with_job(*JOB, MASKED), ("query.confirm", "train"), away, CONFIRMING)
     history = cut.run(tmp_path / "run")
     there = [site for site in sorted(seven.homes) if away.get(site) != FOR_GOOD]
     assert history.participants == [sorted(seven.homes), there]

@@ -179,14 +179,14 @@ def _answered_step(
         return messages.SecureStepReply("abandoned", b""), {}, ()
     layout = layout_of(state.binding.codec_sha256)
     rules = _rules_of(site, run, message.purpose, layout)
-    if message.step == "mask":
-        after, arrays = _masked(store, state, rules, message.body, layout)
-        return messages.SecureStepReply("mask", b""), arrays, after.notes[len(state.notes) :]
     told = ToldSums(run.folder)
-    if message.step == "confirm":
-        told.require_same_sites(state.binding, message.body)
+    if message.step == "mask":
+        after, answer, arrays = _masked(store, state, rules, message.body, layout, told)
+        return messages.SecureStepReply("mask", answer), arrays, after.notes[len(state.notes) :]
     state, answer = _small_step(state, rules, message)
-    if message.step == "unmask" and state.survivors:
+    if message.step in ("confirm", "unmask"):
+        told.require_same_sites(state.binding, state.survivors)
+    if message.step == "unmask":
         told.note(state.binding, state.survivors)
     store.keep_state(state)
     return messages.SecureStepReply(message.step, answer), {}, ()
@@ -228,18 +228,21 @@ def _masked(
     rules: machine.MemberRules,
     request: bytes,
     layout: ContributionLayout,
-) -> tuple[machine.MemberState, dict[str, WireArray]]:
+    told: ToldSums,
+) -> tuple[machine.MemberState, bytes, dict[str, WireArray]]:
     kept = store.contribution(layout, state.binding)
     if kept is None:
         raise AggregationRefusedError("the contribution is destroyed", code=codes.CLOSED)
     words, lane = kept
-    state = machine.mask(state, rules, request, words, lane)
+    state, confirmation = machine.mask(state, rules, request, words, lane), b""
+    if told.were_over(state.binding, state.sharers):
+        state, confirmation = machine.confirm_in_advance(state, rules)
     store.keep_state(state)
     arrays: dict[str, WireArray] = {
         messages.MASKED: pack_in_place(words, layout.word_bytes),
         messages.LANE: lane.view(np.int64),
     }
-    return state, arrays
+    return state, confirmation, arrays
 
 
 def _encoded(

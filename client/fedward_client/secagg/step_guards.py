@@ -19,6 +19,8 @@ from fedward_common.secagg.signed_items import Directory
 
 # Names of the steps that have a request.
 SHARE, MASK, CONFIRM, UNMASK = "share", "mask", "confirm", "unmask"
+# What goes with the masked vector; its "request" is the list that is then confirmed.
+CONFIRM_IN_ADVANCE = "confirm in advance"
 
 
 def answer_given(state: MemberState, rules: MemberRules, step: str, request: bytes) -> bytes | None:
@@ -51,11 +53,15 @@ def with_answer(state: MemberState, step: str, request: bytes, answer: bytes) ->
 def require_stage(state: MemberState, stage: Stage) -> None:
     """Check that a step is the next one."""
     if state.stage is not stage:
-        raise AggregationRefusedError(
-            f"this site is {state.stage.value}, it would have to be {stage.value}",
-            hint="the steps of an attempt follow each other",
-            code=codes.OUT_OF_ORDER,
-        )
+        raise _out_of_order(state, stage)
+
+
+def confirmed_of(state: MemberState) -> Answered:
+    """Give the one confirmation that counts: the last one, or else that which was in advance."""
+    confirmed = state.answered.get(CONFIRM) or state.answered.get(CONFIRM_IN_ADVANCE)
+    if confirmed is None:
+        raise _out_of_order(state, Stage.CONFIRMED)
+    return confirmed
 
 
 def directory_of(state: MemberState) -> Directory:
@@ -89,4 +95,12 @@ def closed_error(what: str) -> AggregationRefusedError:
         f"this attempt cannot be {what}: its secrets were destroyed",
         hint="the round is over for this site",
         code=codes.CLOSED,
+    )
+
+
+def _out_of_order(state: MemberState, needed: Stage) -> AggregationRefusedError:
+    return AggregationRefusedError(
+        f"this site is {state.stage.value}, it would have to be {needed.value}",
+        hint="the steps of an attempt follow each other",
+        code=codes.OUT_OF_ORDER,
     )

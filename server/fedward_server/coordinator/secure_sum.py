@@ -1,4 +1,4 @@
-"""One sum over sites, and nothing else of them: READY, share, mask, confirm, unmask.
+"""One sum over sites, and nothing else of them: READY, share, mask, confirm if need be, unmask.
 
 This is the I/O around `secagg_coordinator`: it asks, takes what comes, and writes down what a crash
 must not lose. Once the survivors are fixed, the masked totals and the state of the attempt are on
@@ -44,6 +44,8 @@ from fedward_server.coordinator.run_setup import RunSetup
 from fedward_server.coordinator.site_link import NODE_UNAVAILABLE
 
 RequireEnough = Callable[[list[str]], None]
+# What is longer is none, cut or whole; kept whole, members could fill the memory with it.
+_MOST_CONFIRMATION_BYTES = 1 << 10
 
 
 @dataclass
@@ -223,13 +225,15 @@ class SecureAttempt:
         self.num_masking = len(state.directory.sites)
         questions = {site: self._step("mask", body) for site, body in requests.items()}
         totals = MaskedTotals.empty(self.layout)
-        survivors = []
+        signed: dict[SiteId, bytes] = {}
         for outcome in self.exchange.ask_each(questions, self._deadline):
             if self._is_added(outcome, totals):
-                survivors.append(outcome.site)
+                body = outcome.message.body  # type: ignore[union-attr]
+                signed[outcome.site] = body[:_MOST_CONFIRMATION_BYTES]
             del outcome  # or its vector would live on while the next one is pulled
         try:
-            return machine.fix_survivors(state, survivors), totals
+            state = machine.fix_survivors(state, signed)
+            return machine.take_confirmations_in_advance(state, signed), totals
         except FedwardError as error:
             raise self._too_few("mask", error) from error
 

@@ -50,6 +50,7 @@ class Hospitals:
     evaluate: bool = False
     weights: NDArray[np.float32] | None = None
     keys: dict[SiteId, bytes] = field(default_factory=dict)
+    in_advance: dict[SiteId, bytes] = field(default_factory=dict)
 
     @property
     def sites(self) -> list[SiteId]:
@@ -127,7 +128,8 @@ class Hospitals:
 
     def all_mask(self, state: machine.AttemptState) -> machine.AttemptState:
         for site in self.sites:
-            _reply(self.step(site, "mask", machine.mask_request(state, site)))
+            answer = _reply(self.step(site, "mask", machine.mask_request(state, site)))
+            self.in_advance[site] = answer.body
         return machine.fix_survivors(state, self.sites)
 
     def all_confirm(self, state: machine.AttemptState) -> machine.AttemptState:

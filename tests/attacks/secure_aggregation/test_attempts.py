@@ -184,9 +184,11 @@ def test_signatures_from_before_an_abandonment_open_nothing_after_it() -> None:
     federation.next_attempt()
     federation.begin(abandonments=given_up)
     victim = federation.sites[1]
-    for step in (federation.share, federation.mask, federation.confirm):
+    for step in (federation.share, federation.mask):
         refuses(federation, victim, partial(federation.unmask_one, victim, old), codes.OUT_OF_ORDER)
         step()
+    refuses(federation, victim, lambda: federation.unmask_one(victim, old), codes.SECOND_REQUEST)
+    federation.confirm()
     refuses(federation, victim, lambda: federation.unmask_one(victim, old), codes.SECOND_REQUEST)
     finish(federation)
 

@@ -206,8 +206,8 @@ def test_survivors_of_too_few_organisations_are_not_signed() -> None:
     )
 
 
-@pytest.mark.parametrize("stage", [Stage.READY, Stage.SHARED, Stage.MASKED])
-def test_nothing_is_unmasked_before_it_was_confirmed(stage: Stage) -> None:
+@pytest.mark.parametrize("stage", [Stage.READY, Stage.SHARED])
+def test_nothing_is_unmasked_before_it_was_masked(stage: Stage) -> None:
     ahead = up_to(make_federation(4), Stage.CONFIRMED)
     request = coordinator.unmask_request(ahead.attempt)
     federation = up_to(make_federation(4), stage)

@@ -50,6 +50,14 @@ def test_two_groups_of_threshold_sites_share_an_honest_one(n: int) -> None:
 
 
 @given(n=num_sites)
+def test_either_list_leaves_too_few_for_the_other(n: int) -> None:
+    """The one that is signed in advance, and one with dropouts: t - c honest sites for one list
+    are none for the other, and all the others together, liars included, are fewer than t."""
+    honest_for_one = threshold_of(n) - largest_coalition(n)
+    assert n - honest_for_one < threshold_of(n)
+
+
+@given(n=num_sites)
 def test_a_coalition_opens_nothing_by_itself(n: int) -> None:
     assert largest_coalition(n) < threshold_of(n) <= n
 
