@@ -177,7 +177,7 @@ class RunEvaluation:
 
         Masked sums are: whoever revealed them gives no other sum of these weights.
         """
-        if self._job.secure_aggregation.enabled:
+        if self._job.secure_aggregation.enabled or not failures:
             return True
         away = self._between.exchange.away([failed.site for failed in failures])
         return not away or has_quorum(self._job.quorum, self._history.accepted, pooled.sites)

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward_common.consortium.roster import Roster
 from fedward_common.crypto.mask_stream import Words
 from fedward_common.errors import FedwardError, QuorumError
 from fedward_common.identities import SiteId
 from fedward_common.secagg import refusal_codes as codes
-from fedward_common.secagg.binding import RoundBinding, weights_sha256_of
+from fedward_common.secagg.binding import RoundBinding
 from fedward_common.secagg.layout import (
     ContributionLayout,
     fewest_ready_sites,
@@ -32,7 +31,6 @@ from fedward_server import secagg_coordinator as machine
 from fedward_server.coordinator.between_attempts import BetweenAttempts
 from fedward_server.coordinator.exchange import (
     LATE,
-    UNEXPECTED_ANSWER,
     Answer,
     Exchange,
     Failure,
@@ -41,6 +39,7 @@ from fedward_server.coordinator.exchange import (
 from fedward_server.coordinator.masked_totals import AttemptFiles, MaskedTotals
 from fedward_server.coordinator.round_failures import RoundLostError
 from fedward_server.coordinator.run_setup import RunSetup
+from fedward_server.coordinator.secure_answers import binding_of, failure_of, is_reply
 from fedward_server.coordinator.site_link import NODE_UNAVAILABLE
 
 RequireEnough = Callable[[list[str]], None]
@@ -182,7 +181,7 @@ class SecureAttempt:
                 with contextlib.suppress(FedwardError):
                     machine.verify_ready(self._rules, self._binding, outcome.site, reply.keys)
             else:
-                refused.append(_failure_of(outcome))
+                refused.append(failure_of(outcome))
         return keys, refused
 
     def _abandon(self, attempt: int, sites: list[SiteId]) -> None:
@@ -199,7 +198,7 @@ class SecureAttempt:
         signed = []
         question = self._step("abandon", b"", attempt)
         for outcome in self.exchange.ask(question, sites, self._deadline):
-            if not _is_reply(outcome, "abandon", set()):
+            if not is_reply(outcome, "abandon", set()):
                 continue
             item = outcome.message.body  # type: ignore[union-attr]
             try:
@@ -239,8 +238,8 @@ class SecureAttempt:
 
     def _is_added(self, outcome: Answer | Failure, totals: MaskedTotals) -> bool:
         """Add what one site sent; where that cannot be, note why."""
-        if not _is_reply(outcome, "mask", {messages.MASKED, messages.LANE}):
-            self._failed(_failure_of(outcome))
+        if not is_reply(outcome, "mask", {messages.MASKED, messages.LANE}):
+            self._failed(failure_of(outcome))
             return False
         try:
             totals.add(outcome.arrays, self.layout)  # type: ignore[union-attr]
@@ -300,8 +299,8 @@ class SecureAttempt:
     ) -> tuple[machine.AttemptState, list[Failure]]:
         failures: list[Failure] = []
         for outcome in self.exchange.ask_each(questions, self._deadline):
-            if not _is_reply(outcome, step, set()):
-                failures.append(_failure_of(outcome))
+            if not is_reply(outcome, step, set()):
+                failures.append(failure_of(outcome))
                 continue
             try:
                 state = take(state, outcome.site, outcome.message.body)  # type: ignore[union-attr]
@@ -355,40 +354,3 @@ class SecureAttempt:
             hint=f"of {len(self.participants)} sites "
             f"{threshold_of(len(self.participants))} must stay to the end; nothing was revealed",
         )
-
-
-def binding_of(
-    setup: RunSetup,
-    roster: Roster,
-    purpose: messages.SecurePurpose,
-    question: Question,
-    layout: ContributionLayout,
-) -> RoundBinding:
-    """Give what every key of an attempt is bound to."""
-    subject = question.subject
-    return RoundBinding(
-        consortium=subject.consortium,
-        run=subject.run,
-        purpose=purpose,
-        round=subject.round,
-        attempt=subject.attempt,
-        manifest_sha256=subject.manifest_sha256,
-        roster_version=roster.version,
-        roster_sha256=roster.sha256,
-        weights_sha256=weights_sha256_of(question.arrays_sha256),
-        codec_sha256=layout.sha256,
-        suite=setup.manifest.suite,
-    )
-
-
-def _failure_of(outcome: Answer | Failure) -> Failure:
-    return Failure(outcome.site, UNEXPECTED_ANSWER) if isinstance(outcome, Answer) else outcome
-
-
-def _is_reply(outcome: Answer | Failure, step: messages.SecureStepName, arrays: set[str]) -> bool:
-    return (
-        isinstance(outcome, Answer)
-        and isinstance(outcome.message, messages.SecureStepReply)
-        and outcome.message.step == step
-        and set(outcome.arrays) == arrays
-    )

@@ -28,7 +28,7 @@ from fedward_common.wire.header import decode_header
 from fedward_server import secagg_coordinator as machine
 from fedward_server.coordinator.questions import question_of, subject_of
 from fedward_server.coordinator.run_setup import RunSetup
-from fedward_server.coordinator.secure_sum import binding_of
+from fedward_server.coordinator.secure_answers import binding_of
 from fedward_server.simulation.in_process_grid import InTurnGrid, node_context
 
 Vectors = dict[str, NDArray[np.float32]]

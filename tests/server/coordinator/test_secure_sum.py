@@ -12,7 +12,7 @@ from fedward_common.secagg.binding import weights_sha256_of
 from fedward_common.secagg.layout import training_layout
 from fedward_common.wire.messages import WEIGHTS, TrainRound
 from fedward_server.coordinator.questions import question_of, subject_of
-from fedward_server.coordinator.secure_sum import binding_of
+from fedward_server.coordinator.secure_answers import binding_of
 
 ONE_ROUND = (MASKED, "job.rounds=1", "evaluation.every=1")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedward_common.errors import ConfigurationError, CorruptFileError, FedwardError
+from fedward_common.identities import SiteId
 from fedward_common.job.job_file import Job
 from fedward_common.wire.manifest import Manifest, decode_manifest
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
@@ -21,6 +22,7 @@ from fedward_server.coordinator.run_journal import ENTRIES_FILE, RunHistory, rep
 from fedward_server.coordinator.run_queue import in_order
 from fedward_server.coordinator.run_setup import has_run
 from fedward_server.coordinator.run_stop import is_stopped
+from fedward_server.coordinator.waiting import waited_for
 
 if TYPE_CHECKING:
     from fedward_server.coordinator.flower_control import OrderedRun
@@ -192,6 +194,14 @@ def state_of(view: RunView, ordered: "Mapping[str, OrderedRun] | None") -> RunSt
     if order.is_open:
         return RunState("running") if order.is_running else _queued(view, ordered or {})
     return RunState("failed", order.code or "FAILED")
+
+
+def waited_for_in(view: RunView, state: RunState) -> dict[SiteId, str]:
+    """Give whom a run that is under way waits for, each with a code.
+
+    Of any other run the record is of the moment in which it was killed.
+    """
+    return waited_for(view.folder) if state.word == "running" else {}
 
 
 def _queued(view: RunView, ordered: "Mapping[str, OrderedRun]") -> RunState:

@@ -12,6 +12,7 @@ from fedward_server.coordinator.commands.run_view import (
     state_of,
     view_of,
     views_in,
+    waited_for_in,
 )
 from fedward_server.coordinator.commands.shown import (
     print_json,
@@ -21,7 +22,7 @@ from fedward_server.coordinator.commands.shown import (
 )
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.run_journal import RunHistory
-from fedward_server.coordinator.waiting import waited_for, words_of
+from fedward_server.coordinator.waiting import words_of
 from fedward_server.reports.participation import code_meaning
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def summary_of(view: RunView, ordered: "Mapping[str, OrderedRun] | None") -> dic
         "code": state.code,
         "place": state.place,
         "after": list(state.after),
-        "waiting_for": waited_for(view.folder) if state.word == "running" else {},
+        "waiting_for": waited_for_in(view, state),
         "rounds_completed": len(view.history.checkpoints),
         "rounds": view.job.job.rounds,
         "training_sites": list(view.manifest.training_sites),

@@ -15,12 +15,13 @@ from fedward_server.coordinator.commands.run_view import (
     RunView,
     state_of,
     view_of,
+    waited_for_in,
 )
 from fedward_server.coordinator.commands.runs_command import told_text
 from fedward_server.coordinator.commands.shown import print_line
 from fedward_server.coordinator.coordinator_home import CoordinatorHome
 from fedward_server.coordinator.run_journal import replay
-from fedward_server.coordinator.waiting import waited_for, words_of
+from fedward_server.coordinator.waiting import words_of
 
 if TYPE_CHECKING:
     from fedward_server.coordinator.flower_control import OrderedRun
@@ -71,7 +72,7 @@ def run_watch(
                 last_state = state
             if _has_ended(name, state.word, state.code):
                 return
-            if waits != (waits := waited_for(view.folder) if state.word == "running" else {}):
+            if waits != (waits := waited_for_in(view, state)):
                 _show_waits(name, waits, json_output=json_output)
             wait(_LOOK_SECONDS)
     except KeyboardInterrupt as interrupt:
