@@ -2,9 +2,9 @@
 
 In order: `open_directory`, `share_request`, `take_share` of each site, `fix_sharers`,
 `mask_requests`, (the masked vectors are added up elsewhere), `fix_survivors`,
-`take_confirmations_in_advance`, and unless these were enough `confirm_request` and
-`take_confirmation`; `unmask_request`, `take_unmask`, `remove_masks`. Every step takes a state and
-gives the next; one that is refused changes nothing. What a site sends twice is taken once.
+`take_confirmations_in_advance`, or else `confirm_request` and `take_confirmation`;
+`unmask_request`, `take_unmask`, `remove_masks`. Every step takes a state and gives the next; one
+that is refused changes nothing. What a site sends twice is taken once.
 
 It checks what sites send, so that one faulty site is left out instead of making the others refuse.
 For the secrecy of a contribution nobody relies on these checks.
@@ -194,7 +194,7 @@ def fix_survivors(state: AttemptState, survivors: Collection[SiteId]) -> Attempt
         if fixed != state.survivors:
             raise AggregationRefusedError(
                 "other survivors were fixed before",
-                hint="sites sign one list of an attempt",
+                hint="sites confirm one list of an attempt",
                 code=codes.SECOND_REQUEST,
             )
         return state
@@ -237,14 +237,15 @@ def take_confirmations_in_advance(
 ) -> AttemptState:
     """Take what sites signed with their vectors, if nobody dropped out and each one signed.
 
-    Otherwise the state is as it was and all are to be asked: a site that signed nothing in advance
-    reveals nothing before it has confirmed.
+    Otherwise the state is as it was, and all are to be asked: who signed nothing reveals nothing.
+    So they are where no site may leave any more: one that left is found with nothing revealed yet.
 
     Args:
         state: With its survivors fixed.
         answers: By site; not checked, and empty where a site signed nothing.
     """
-    if state.dropouts or not set(state.survivors) <= answers.keys():
+    may_one_leave = len(state.survivors) > state.threshold
+    if state.dropouts or not may_one_leave or not set(state.survivors) <= answers.keys():
         return state
     after = state
     try:

@@ -2,13 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flwr.app import Message
-from tests.masked_federation import CONFIRMING, MASKED, WatchedGrid, codes_of, restart_sites
+from tests.masked_federation import MASKED, WatchedGrid, codes_of, restart_sites
 from tests.simulation.test_strategies import PRIVATE, SCAFFOLD
 from tests.tiny_federation import FakeClock, TinyFederation, essence
 
@@ -20,7 +20,6 @@ KINDS = {
     "scaffold": SCAFFOLD,
     "private": PRIVATE,
     "masked": (MASKED,),
-    "masked-confirmed": (MASKED,),
     "masked-private": (MASKED, *PRIVATE),
 }
 
@@ -35,13 +34,8 @@ class LossyGrid(WatchedGrid):
 
     poll_seconds = 0.5
 
-    def __init__(
-        self,
-        federation: TinyFederation,
-        loses: Callable[[int], str],
-        faults: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(federation, faults)
+    def __init__(self, federation: TinyFederation, loses: Callable[[int], str]) -> None:
+        super().__init__(federation)
         self._loses = loses
         self._num_passed = 0
         self._lost: set[str] = set()
@@ -111,12 +105,10 @@ def test_a_run_that_loses_messages_and_answers_ends_as_the_undisturbed_run(
         "query.result",
     }
     if MASKED in KINDS[kind]:
-        types |= {f"query.{step}" for step in ("share", "mask", "unmask")}
-    faults = CONFIRMING if "confirmed" in kind else {}
-    types |= {"query.confirm"} if faults else set()
+        types |= {f"query.{step}" for step in ("share", "mask", "confirm", "unmask")}
     for number, (name, loses) in enumerate(LOSSES.items()):
         folder, clock = tmp_path / f"lossy-{number}", FakeClock()
-        grid = LossyGrid(federation, loses, faults)
+        grid = LossyGrid(federation, loses)
         restart_sites()
         federation.run(folder, grid=grid, clock=clock)
         assert essence(folder) == essence(tmp_path / "undisturbed"), name

@@ -99,7 +99,7 @@ def test_of_three_sites_none_may_leave_after_its_keys_and_the_next_attempt_has_a
         if passing.kind == "query.unmask" and (passing.round, passing.attempt) == (2, 1):
             unmasked.append(passing)
 
-    faults = CONFIRMING | {"birch": f"query.{step}:train/2/1=gone"}
+    faults = {"birch": f"query.{step}:train/2/1=gone"}
     grid = WatchedGrid(federation, faults, before=watch)
     history = federation.run(tmp_path / "run", grid=grid)
     assert not unmasked

@@ -1,13 +1,13 @@
 """A masked run that is killed anywhere and goes on gives what the undisturbed run gives (F1-F3)."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from flwr.app import Message
 from tests.masked_federation import (
-    CONFIRMING,
+    FIVE_SITES,
     MASKED,
     SHORT,
     Passing,
@@ -36,20 +36,17 @@ class KillingEverywhere:
     """Ends the coordinator the first time each message passes, and every site with it.
 
     Args:
-        faults: As `tests.faulty_site` reads them.
         before: Before the message reaches the site, or when its answer is on the way.
     """
 
-    def __init__(
-        self, federation: TinyFederation, faults: Mapping[str, str], *, before: bool
-    ) -> None:
-        self.federation, self.faults, self.before = federation, faults, before
+    def __init__(self, federation: TinyFederation, *, before: bool) -> None:
+        self.federation, self.before = federation, before
         self.killed_at: list[str] = []
 
     def grid(self) -> WatchedGrid:
         if self.before:
-            return WatchedGrid(self.federation, self.faults, before=self._kill)
-        return WatchedGrid(self.federation, self.faults, after=self._kill)
+            return WatchedGrid(self.federation, before=self._kill)
+        return WatchedGrid(self.federation, after=self._kill)
 
     def _kill(self, passing: Passing, message: Message) -> None:
         if passing.place not in self.killed_at:
@@ -66,21 +63,36 @@ class KillingEverywhere:
             return
 
 
-STEPS_OF_A_SUM = 4  # READY, share, mask, unmask; and confirm, where somebody has to be asked
+STEPS_OF_A_SUM = 5  # READY, share, mask, confirm, unmask
 
 
-@pytest.mark.parametrize("faults", [{}, CONFIRMING], ids=["in advance", "confirmed"])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_run_killed_at_every_message_ends_as_the_undisturbed_run(
-    tiny: TinyFederation, tmp_path: Path, undisturbed: Path, before: bool, faults: dict[str, str]
+    tiny: TinyFederation, tmp_path: Path, undisturbed: Path, before: bool
 ) -> None:
     federation = tiny.with_job(*SHORT)
-    killing = KillingEverywhere(federation, faults, before=before)
+    killing = KillingEverywhere(federation, before=before)
     killing.run(tmp_path / "killed")
     num_sums = 4  # two rounds, validation, test; beside them the manifest and the result
-    num_steps = STEPS_OF_A_SUM + bool(faults)
-    assert len(killing.killed_at) == len(SITES) * (2 + num_sums * num_steps)
+    assert len(killing.killed_at) == len(SITES) * (2 + num_sums * STEPS_OF_A_SUM)
     assert essence(tmp_path / "killed") == essence(undisturbed)
+    assert not codes_of(tmp_path / "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_so_does_a_run_whose_rounds_nobody_is_asked_to_confirm(
+    tmp_path: Path, before: bool
+) -> None:
+    """Of five sites one may leave; sums of an evaluation are confirmed all the same."""
+    federation = five_sites(tmp_path / "federation").with_job(*SHORT)
+    federation.run(tmp_path / "undisturbed")
+    killing = KillingEverywhere(federation, before=before)
+    killing.run(tmp_path / "killed")
+    num_steps = 2 * (STEPS_OF_A_SUM - 1) + 2 * STEPS_OF_A_SUM
+    assert len(killing.killed_at) == len(FIVE_SITES) * (2 + num_steps)
+    assert not [place for place in killing.killed_at if place.startswith("query.confirm:train")]
+    assert essence(tmp_path / "killed") == essence(tmp_path / "undisturbed")
     assert not codes_of(tmp_path / "killed")
 
 

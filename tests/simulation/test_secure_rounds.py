@@ -211,7 +211,7 @@ def test_no_file_has_an_update_in_clear_while_a_round_is_under_way_or_after_it(
         looked.append(len(written))
 
     federation.run(run, grid=WatchedGrid(federation, before=look))
-    assert len(looked) == 3  # share, mask, unmask
+    assert len(looked) == 4
     assert len(updates) == 6
     look(Passing("end", "train", 2, 1, SITES[-1]), None)  # type: ignore[arg-type]
 

@@ -4,20 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Message
 from numpy.typing import NDArray
-from tests.masked_federation import FIVE_SITES, MASKED, Passing, WatchedGrid, five_sites
+from tests.masked_federation import FIVE_SITES, MASKED, five_sites
 from tests.tiny_federation import FakeClock, TinyFederation
 
 from fedward_common.errors import QuorumError
 from fedward_common.identities import SiteId
 from fedward_common.wire import messages
-from fedward_common.wire.flower_records import envelope_of
 from fedward_server.coordinator.between_attempts import BetweenAttempts
 from fedward_server.coordinator.collection import Asked, SecureCollection
 from fedward_server.coordinator.exchange import Exchange, Failure
 from fedward_server.coordinator.pooled_evaluation import PooledSums
 from fedward_server.coordinator.questions import question_of, subject_of
+from fedward_server.simulation.in_process_grid import InTurnGrid
 
 ALL = [SiteId(name) for name in FIVE_SITES]
 
@@ -27,8 +26,7 @@ class Asking:
 
     def __init__(self, federation: TinyFederation, folder: Path) -> None:
         self.setup = federation.with_job(MASKED).set_up(folder)
-        self.signed_in_advance: list[bool] = []
-        grid = WatchedGrid(federation, after=self._look)
+        grid = InTurnGrid(federation.node_configs())
         exchange = Exchange(grid, self.setup.key, self.setup.roster.keys_of_sites, FakeClock())
         query = messages.ManifestQuery(self.setup.manifest_bytes, self.setup.roster_bytes)
         subject = subject_of(self.setup, manifest=False)
@@ -36,14 +34,6 @@ class Asking:
         between = BetweenAttempts(self.setup, exchange, print)
         self.collection = SecureCollection(self.setup, exchange, between)
         self.failures: list[Failure] = []
-
-    def _look(self, passing: Passing, reply: Message) -> None:
-        """Note of each masked vector whether a confirmation came with it."""
-        if passing.kind == "query.mask":
-            envelope, _ = envelope_of(reply.content)
-            answer = messages.decode_message("secure.step-reply", envelope.body)
-            assert isinstance(answer, messages.SecureStepReply)
-            self.signed_in_advance.append(bool(answer.body))
 
     def sums(
         self, split: messages.SecurePurpose, number: int, sites: list[SiteId], scale: float = 1.0
@@ -55,7 +45,6 @@ class Asking:
         question = question_of(kind, message, subject, {messages.WEIGHTS: weights})
         pooled = PooledSums.empty(self.setup.job.task, num_sites=len(ALL))
         self.failures.clear()
-        self.signed_in_advance.clear()
         self.collection.evaluate(Asked(question, sites, self.failures), split, pooled)
         self.collection.committed()
         return pooled.sums.to_vector()
@@ -71,17 +60,14 @@ def test_the_same_weights_are_never_told_of_fewer_sites_under_a_higher_number(
     asking: Asking, split: messages.SecurePurpose
 ) -> None:
     asking.sums(split, 4, ALL)
-    assert asking.signed_in_advance == [True] * 5
     with pytest.raises(QuorumError):
         asking.sums(split, 5, ALL[1:])
     assert {failed.code for failed in asking.failures} == {"SECAGG_MASKED_BEFORE"}
-    assert asking.signed_in_advance == [False] * 4
 
 
 def test_a_total_that_was_lost_is_told_again_of_the_same_sites(asking: Asking) -> None:
     first = asking.sums("test", 4, ALL)
     np.testing.assert_array_equal(asking.sums("test", 5, ALL), first)
-    assert asking.signed_in_advance == [True] * 5
 
 
 def test_other_weights_may_be_judged_by_other_sites(asking: Asking) -> None:

@@ -179,14 +179,14 @@ def _answered_step(
         return messages.SecureStepReply("abandoned", b""), {}, ()
     layout = layout_of(state.binding.codec_sha256)
     rules = _rules_of(site, run, message.purpose, layout)
-    told = ToldSums(run.folder)
     if message.step == "mask":
-        after, answer, arrays = _masked(store, state, rules, message.body, layout, told)
+        after, answer, arrays = _masked(store, state, rules, message.body, layout)
         return messages.SecureStepReply("mask", answer), arrays, after.notes[len(state.notes) :]
+    told = ToldSums(run.folder)
+    if message.step == "confirm":
+        told.require_same_sites(state.binding, message.body)
     state, answer = _small_step(state, rules, message)
-    if message.step in ("confirm", "unmask"):
-        told.require_same_sites(state.binding, state.survivors)
-    if message.step == "unmask":
+    if message.step == "unmask" and state.survivors:
         told.note(state.binding, state.survivors)
     store.keep_state(state)
     return messages.SecureStepReply(message.step, answer), {}, ()
@@ -228,14 +228,14 @@ def _masked(
     rules: machine.MemberRules,
     request: bytes,
     layout: ContributionLayout,
-    told: ToldSums,
 ) -> tuple[machine.MemberState, bytes, dict[str, WireArray]]:
     kept = store.contribution(layout, state.binding)
     if kept is None:
         raise AggregationRefusedError("the contribution is destroyed", code=codes.CLOSED)
     words, lane = kept
     state, confirmation = machine.mask(state, rules, request, words, lane), b""
-    if told.were_over(state.binding, state.sharers):
+    if state.binding.purpose == "train":
+        # Sums of an evaluation are told once: whoever still is there has to say so first.
         state, confirmation = machine.confirm_in_advance(state, rules)
     store.keep_state(state)
     arrays: dict[str, WireArray] = {

@@ -6,7 +6,6 @@ share of a total confirms no total of the same weights over any other sites, in 
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from fedward_common.atomic_files import write_atomically
 from fedward_common.errors import AggregationRefusedError, CorruptFileError
 from fedward_common.secagg import refusal_codes as codes
 from fedward_common.secagg.binding import RoundBinding
+from fedward_common.secagg.messages import ConfirmRequest, decode
 
 _TRAINING = "train"
 
@@ -24,25 +24,18 @@ class ToldSums:
 
     run_folder: Path
 
-    def were_over(self, binding: RoundBinding, survivors: Iterable[str]) -> bool:
-        """Say whether a total over these sites tells nothing beside those that are out.
-
-        Raises:
-            CorruptFileError: The record is damaged.
-        """
-        if binding.purpose == _TRAINING:
-            return True
-        told = self._read().get(_name_of(binding))
-        return told is None or told == list(survivors)
-
-    def require_same_sites(self, binding: RoundBinding, survivors: Iterable[str]) -> None:
-        """Check a list of survivors before it is confirmed or unmasked.
+    def require_same_sites(self, binding: RoundBinding, confirm_request: bytes) -> None:
+        """Check a list of survivors before it is confirmed.
 
         Raises:
             AggregationRefusedError: `SECAGG_MASKED_BEFORE`.
+            MalformedMessageError: The request is not canonical.
             CorruptFileError: The record is damaged.
         """
-        if not self.were_over(binding, survivors):
+        if binding.purpose == _TRAINING:
+            return
+        told = self._read().get(_name_of(binding))
+        if told is not None and list(decode(ConfirmRequest, confirm_request).survivors) != told:
             raise AggregationRefusedError(
                 f"sums over {binding.purpose} patients were told over other sites before",
                 hint="the difference of the two totals would show the sums of one site",

@@ -25,7 +25,10 @@ _MAX_STATE_BYTES = 64 << 20
 
 
 class Stage(Enum):
-    """How far a site has come; in this order, and ABANDONED from any but UNMASKED."""
+    """How far a site has come; in this order, and ABANDONED from any but UNMASKED.
+
+    CONFIRMED is left out where what was confirmed in advance is unmasked.
+    """
 
     READY = "ready"
     SHARED = "shared"
@@ -109,9 +112,10 @@ class MemberState:
         round_keys: Its signed keys, as they were sent.
         directory: From sharing on.
         sharers: From masking on; likewise `sharers_sha256`.
-        survivors: From confirming on.
+        survivors: From confirming on, or from unmasking what was confirmed in advance.
         has_masked: Whether a masked vector may be out, also after the attempt was abandoned.
-        answered: By the name of the step.
+        answered: By the name of the step. That of confirming in advance had no request: the lists
+            that were confirmed stand in its place.
         abandonments: Signed, by the binding hash of the attempt that was abandoned: earlier ones
             of this round, and this one once it is.
         notes: For the site's audit log: what others did wrong and was borne.

@@ -17,7 +17,7 @@ def threshold_of(num_sites: int) -> int:
 
     A coordinator that shows two lists of survivors needs the answers of t sites to each. Two groups
     of t among n have 2 t - n sites in common at least, and 2 t - n is above `largest_coalition(n)`.
-    So an honest site would have to be in both, and an honest site answers one list only.
+    So an honest site would have to be in both, and an honest site reveals its shares for one list.
 
     t is n itself for n of 1, 2 and 3: there a sum survives no site's leaving.
 

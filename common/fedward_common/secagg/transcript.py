@@ -1,7 +1,8 @@
 """Hashes over what the sites of an attempt must agree on: the directory, the sharers, the lists.
 
-A site that signs the transcript has seen these and no others, so enough signatures over one
-transcript mean that no two groups of sites were shown different lists.
+A site that signs a transcript was shown the directory and the sharers in it, and no others. With
+enough signatures over two transcripts an honest site is in both, so these were the same; the lists
+may differ, but then that site reveals its shares for one of them alone.
 """
 
 import hashlib

@@ -39,12 +39,15 @@ from fedward_server.coordinator.exchange import (
 from fedward_server.coordinator.masked_totals import AttemptFiles, MaskedTotals
 from fedward_server.coordinator.round_failures import RoundLostError
 from fedward_server.coordinator.run_setup import RunSetup
-from fedward_server.coordinator.secure_answers import binding_of, failure_of, is_reply
+from fedward_server.coordinator.secure_answers import (
+    binding_of,
+    failure_of,
+    is_reply,
+    signed_beside,
+)
 from fedward_server.coordinator.site_link import NODE_UNAVAILABLE
 
 RequireEnough = Callable[[list[str]], None]
-# What is longer is none, cut or whole; kept whole, members could fill the memory with it.
-_MOST_CONFIRMATION_BYTES = 1 << 10
 
 
 @dataclass
@@ -227,8 +230,7 @@ class SecureAttempt:
         signed: dict[SiteId, bytes] = {}
         for outcome in self.exchange.ask_each(questions, self._deadline):
             if self._is_added(outcome, totals):
-                body = outcome.message.body  # type: ignore[union-attr]
-                signed[outcome.site] = body[:_MOST_CONFIRMATION_BYTES]
+                signed[outcome.site] = signed_beside(outcome)
             del outcome  # or its vector would live on while the next one is pulled
         try:
             state = machine.fix_survivors(state, signed)

@@ -174,6 +174,16 @@ def test_without_dropouts_nobody_is_asked_to_confirm(seven: Federation) -> None:
     finish(seven)
 
 
+@pytest.mark.parametrize("num_sites", [2, 3])
+def test_where_no_site_may_leave_all_are_asked(num_sites: int) -> None:
+    """One that left after its vector is found before the others reveal their shares in vain."""
+    federation = masked_by_all(num_sites)
+    federation.attempt = coordinator.fix_survivors(federation.attempt, federation.sites)
+    federation.take_in_advance()
+    assert federation.attempt.confirmed == ()
+    finish(federation)
+
+
 def test_with_a_dropout_nothing_counts_that_was_signed_in_advance(seven: Federation) -> None:
     seven.attempt = coordinator.fix_survivors(seven.attempt, seven.sites[1:])
     seven.take_in_advance()

@@ -1,7 +1,6 @@
 """A coordinator asks hospitals for rounds, attempts and purposes that are not next."""
 
 import fcntl
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -329,25 +328,6 @@ def test_a_full_disk_lets_no_answer_out_that_is_not_remembered(
     answered = hospitals.step(BIRCH, "confirm", machine.confirm_request(state)).message
     assert isinstance(answered, messages.SecureStepReply)
     assert decode(Confirmation, answered.body).site == BIRCH
-
-
-def test_what_was_signed_with_the_vectors_opens_the_sum_of_all_and_no_total_beside_another(
-    hospitals: Hospitals,
-) -> None:
-    """Whoever told a total of these weights over other sites meanwhile reveals nothing."""
-    hospitals.purpose = "validation"
-    masked = hospitals.all_mask(hospitals.all_share(hospitals.all_ready()))
-    state = machine.take_confirmations_in_advance(masked, hospitals.in_advance)
-    record = hospitals.home(BIRCH) / "runs" / hospitals.setup.manifest.run / "told_sums.json"
-    named = f"validation:{hospitals.binding.weights_sha256}"
-    record.write_text(json.dumps({named: [ALDER, BIRCH]}))
-
-    unmask = machine.unmask_request(state)
-    assert code_of(hospitals.step(BIRCH, "unmask", unmask)) == codes.MASKED_BEFORE
-    assert audited(hospitals, BIRCH, "unmask", codes.MASKED_BEFORE)
-    record.unlink()
-    assert machine.has_enough_shares(hospitals.all_unmask(state))
-    assert json.loads(record.read_text()) == {named: [ALDER, BIRCH, CEDAR]}
 
 
 def test_a_state_that_was_damaged_is_not_begun_anew(hospitals: Hospitals) -> None:
