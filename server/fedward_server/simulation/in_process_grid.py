@@ -2,7 +2,8 @@
 
 Both hand the same messages to the same ClientApp, loaded by name as Flower does. A message is run
 when its answer is first asked for or a worker is free, and no more answers are kept than there are
-workers, so the coordinator's memory does not grow with the number of sites.
+workers (of small steps twice as many), so the coordinator's memory does not grow with the number of
+sites.
 """
 
 import importlib

@@ -3,14 +3,18 @@
 A worker that dies or outlives its message's deadline costs that message only: its answer is an
 error, and a new worker takes the place. Workers come from a fork server, which imports torch while
 this process is still importing its own modules.
+
+In the small steps of secure aggregation a worker finds its next message in its pipe when it is done
+with one: until the coordinator has read an answer and come round to it, it would do nothing.
 """
 
 import contextlib
 import multiprocessing
 import select
 import threading
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -31,13 +35,19 @@ WORKER_DIED = "WORKER_DIED"
 WORKER_TIMED_OUT = "WORKER_TIMED_OUT"
 
 _WAIT_SECONDS = 0.2
+# Their requests and answers are small; that of `query.mask` is a vector.
+_SMALL_STEPS = frozenset({"query.share", "query.confirm", "query.unmask"})
+# A pipe takes as much at once while the worker at its other end does not read.
+_SMALL_BYTES = 1 << 16
 
 
 @dataclass(eq=False)
 class _Worker:
+    """A process; it works on the first message under way until `ends`, a second is in its pipe."""
+
     process: BaseProcess
     connection: Connection
-    busy_with: Message | None = None
+    under_way: deque[Message] = field(default_factory=deque)
     ends: float = 0.0
 
 
@@ -49,7 +59,8 @@ class WorkerGrid(InProcessGrid):
         num_workers: Processes; a site is not tied to one, though one that is free and has worked
             for it last is preferred: it has in memory what others read from the site's home.
         threads: Torch threads in each.
-        message_seconds: A message that takes longer is ended with an error.
+        message_seconds: A message that takes longer, from when a worker begins with it, is ended
+            with an error.
         clock: Counts those seconds.
         stop: Once set, whoever waits for an answer gets `StoppedError`.
     """
@@ -109,11 +120,13 @@ class WorkerGrid(InProcessGrid):
 
     def _hand_out(self, wanted: list[str]) -> None:
         """Give free workers work: what is asked for first, and else what was pushed first."""
-        if not self._waiting or all(worker.busy_with is not None for worker in self._workers):
+        if not self._waiting:
             return  # as after nearly every answer that somebody waits for
-        self._give([m for m in wanted if m in self._waiting], most=len(self._workers))
-        # Beyond what somebody waits for, at most one answer a worker may lie here unread.
-        self._give(list(self._waiting), most=len(self._workers) - self._num_unread(wanted))
+        if not all(worker.under_way for worker in self._workers):
+            self._give([m for m in wanted if m in self._waiting], most=len(self._workers))
+            # Beyond what somebody waits for, at most one answer a worker may lie here unread.
+            self._give(list(self._waiting), most=len(self._workers) - self._num_unread(wanted))
+        self._give_ahead()
 
     def _give(self, message_ids: list[str], *, most: int) -> None:
         """Give some of these messages to free workers, to each first one that it has in memory."""
@@ -122,7 +135,7 @@ class WorkerGrid(InProcessGrid):
                 if most < 1:
                     return
                 message_id = self._next_for(worker, message_ids, takes_any=takes_any)
-                if worker.busy_with is None and message_id is not None:
+                if not worker.under_way and message_id is not None:
                     self._send(worker, self._waiting.pop(message_id))
                     most -= 1
 
@@ -135,25 +148,50 @@ class WorkerGrid(InProcessGrid):
                 return message_id
         return None
 
+    def _give_ahead(self) -> None:
+        """Give each worker that is busy with a small step one more of a site that it has."""
+        for worker in self._workers:
+            # Of small answers, two a worker may lie here unread.
+            if self._num_unread([]) >= 2 * len(self._workers):
+                return
+            message_id = self._next_ahead(worker)
+            if message_id is not None:
+                self._send(worker, self._waiting.pop(message_id))
+
+    def _next_ahead(self, worker: _Worker) -> str | None:
+        if len(worker.under_way) != 1:
+            return None
+        step = worker.under_way[0].metadata.message_type
+        if step not in _SMALL_STEPS:
+            return None
+        for message_id, message in self._waiting.items():
+            is_at_hand = self._last_worker.get(message.metadata.dst_node_id) is worker
+            if is_at_hand and message.metadata.message_type == step and _is_small(message):
+                return message_id
+        return None
+
     def _num_unread(self, wanted: list[str]) -> int:
         """Count the answers that lie here, or will, though nobody waits for them now."""
-        under_way = [w.busy_with.metadata.message_id for w in self._workers if w.busy_with]
+        under_way = [m.metadata.message_id for w in self._workers for m in w.under_way]
         return sum(message_id not in wanted for message_id in (*self._answers, *under_way))
 
     def _send(self, worker: _Worker, message: Message) -> None:
-        worker.busy_with = message
+        if not worker.under_way:
+            self._busy.register(worker.connection, select.POLLIN)
+            self._begin(worker)
+        worker.under_way.append(message)
         self._last_worker[message.metadata.dst_node_id] = worker
-        worker.ends = self._clock.now_seconds() + self._message_seconds
-        self._busy.register(worker.connection, select.POLLIN)
-        try:
+        # Where the worker is gone, whoever looks for its answer finds that out.
+        with contextlib.suppress(OSError):
             send_frame(worker.connection, message)
-        except OSError:
-            self._replace(worker, WORKER_DIED)
+
+    def _begin(self, worker: _Worker) -> None:
+        worker.ends = self._clock.now_seconds() + self._message_seconds
 
     def _collect(self, wait_seconds: float) -> None:
         ready = {descriptor for descriptor, _ in self._busy.poll(1000 * wait_seconds)}
         for worker in self._workers:
-            if worker.busy_with is None:
+            if not worker.under_way:
                 continue
             if worker.connection.fileno() in ready:
                 self._receive(worker)
@@ -166,20 +204,27 @@ class WorkerGrid(InProcessGrid):
         except (EOFError, OSError):
             self._replace(worker, WORKER_DIED)
             return
-        worker.busy_with = None
-        self._busy.unregister(worker.connection)
+        worker.under_way.popleft()
+        if worker.under_way:
+            self._begin(worker)
+        else:
+            self._busy.unregister(worker.connection)
         self._keep(reply.metadata.reply_to_message_id, reply)
 
     def _replace(self, worker: _Worker, reason: str) -> None:
-        message = worker.busy_with
+        """Put a new process in a worker's place; only what it was working on is lost."""
+        message, *not_begun = worker.under_way
         worker.process.kill()
         worker.process.join()
         self._busy.unregister(worker.connection)
         worker.connection.close()
         fresh = self._start_worker()
-        worker.process, worker.connection, worker.busy_with = fresh.process, fresh.connection, None
-        if message is not None:
-            self._keep(message.metadata.message_id, error_reply(message, reason))
+        worker.process, worker.connection = fresh.process, fresh.connection
+        worker.under_way.clear()
+        self._keep(message.metadata.message_id, error_reply(message, reason))
+        again = {m.metadata.message_id: m for m in not_begun}
+        asked = {message_id: m for message_id, m in again.items() if message_id in self._unanswered}
+        self._waiting = asked | self._waiting  # first, as it was pushed before the others
 
     def _keep(self, message_id: str, reply: Message) -> None:
         # An answer nobody waits for any more would lie here, as large as a model, for ever.
@@ -202,3 +247,12 @@ class WorkerGrid(InProcessGrid):
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
+
+
+def _is_small(message: Message) -> bool:
+    """Whether a message has no arrays and goes into a pipe whose other end does not read."""
+    if any(message.content.array_records.values()):
+        return False
+    records = message.content.config_records.values()
+    values = (value for record in records for value in record.values())
+    return sum(len(value) for value in values if isinstance(value, bytes)) <= _SMALL_BYTES
