@@ -16,6 +16,7 @@ from fedward_client.daemon.audit import audit_unbelieved, refusal_code
 from fedward_client.daemon.handlers import answer_request
 from fedward_client.daemon.site_state import OpenSite, open_site
 from fedward_client.site_home import SiteHome
+from fedward_common.secagg.rounds_in_memory import ROUNDS_IN_MEMORY
 from fedward_common.wire.flower_records import array_record, envelope_of, records_of
 
 _REFUSED = 1
@@ -75,6 +76,7 @@ def _answer(message: Message, context: Context) -> Message:
     site: OpenSite | None = None
     try:
         site = open_site(folder)
+        site.rounds_in_memory = str(context.node_config.get(ROUNDS_IN_MEMORY, ""))
         envelope, arrays = envelope_of(message.content)
         signed, answer = answer_request(site, envelope, arrays, message.metadata.message_type)
         reply.content = records_of(signed, array_record(answer))

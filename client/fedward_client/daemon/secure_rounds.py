@@ -2,7 +2,8 @@
 
 A round's contribution and secrets lie in a vault of the run's folder, each answer is written there
 before it leaves, and any process of the site goes on from it. After unmasking only the answers are
-left; when a higher round begins, nothing of a lower one is.
+left; when a higher round begins, nothing of a lower one is. A simulated site may keep the same in
+memory (`round_memory`), where only the process that began a round goes on with it.
 """
 
 import functools
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward_client import secagg_member as machine
+from fedward_client.daemon.kept_round import KeptRound
+from fedward_client.daemon.round_memory import RoundMemory
 from fedward_client.daemon.round_store import RoundStore, close_rounds
 from fedward_client.daemon.told_sums import ToldSums
 from fedward_client.site_policy import SecureAggregationPolicy, read_policy
@@ -38,6 +41,7 @@ from fedward_common.secagg.layout import (
 )
 from fedward_common.secagg.messages import decode_abandonments
 from fedward_common.secagg.packing import pack_in_place
+from fedward_common.secagg.rounds_in_memory import may_be_in_memory
 from fedward_common.secagg.signed_items import verify_abandonment
 from fedward_common.secagg.thresholds import sites_of_share
 from fedward_common.wire import messages
@@ -193,7 +197,7 @@ def _answered_step(
 
 
 def _keep_abandonments(
-    store: RoundStore, state: machine.MemberState, run: "OpenRun", unverified: bytes
+    store: KeptRound, state: machine.MemberState, run: "OpenRun", unverified: bytes
 ) -> None:
     """Keep one abandonment of each site; rubbish would fill the disk and spoil the next attempt."""
     attempt = state.binding.attempt
@@ -223,7 +227,7 @@ def _small_step(
 
 
 def _masked(
-    store: RoundStore,
+    store: KeptRound,
     state: machine.MemberState,
     rules: machine.MemberRules,
     request: bytes,
@@ -332,21 +336,41 @@ def _made_rules(
 
 def _store_of(
     site: "OpenSite", run: "OpenRun", purpose: messages.SecurePurpose, number: int
-) -> RoundStore:
+) -> KeptRound:
     opened = site.open_rounds
     known = opened.get((run.folder, purpose))
-    if known is not None and known.is_of(purpose, number):
+    store: KeptRound
+    if _is_in_memory(site, run, purpose):
+        if not isinstance(known, RoundMemory) or known.grid != site.rounds_in_memory:
+            known = RoundMemory(number, site.rounds_in_memory)
+        store = known.of_round(number)
+    elif isinstance(known, RoundStore) and known.is_of(purpose, number):
         return known
-    # A simulation that is killed takes all its sites along; none has to outlive a power cut.
-    store = RoundStore.of(run.folder, purpose, number, durable=not site.is_simulated)
+    else:
+        # A simulation that is killed takes all its sites along; none has to outlive a power cut.
+        store = RoundStore.of(run.folder, purpose, number, durable=not site.is_simulated)
     opened[run.folder, purpose] = store
     return store
+
+
+def _is_in_memory(site: "OpenSite", run: "OpenRun", purpose: messages.SecurePurpose) -> bool:
+    """Whether a round is kept in memory alone, as it never is at a hospital."""
+    return (
+        site.is_simulated
+        and bool(site.rounds_in_memory)
+        and purpose == "train"
+        and may_be_in_memory(run.job, run.manifest.num_parameters)
+    )
 
 
 def _close_rounds(site: "OpenSite", run: "OpenRun") -> None:
     """End the rounds of training and validation: what no sum was made of is kept no longer."""
     for purpose in ("train", "validation"):
-        site.open_rounds.pop((run.folder, purpose), None)
+        known = site.open_rounds.get((run.folder, purpose))
+        if isinstance(known, RoundMemory):
+            known.close()
+        else:
+            site.open_rounds.pop((run.folder, purpose), None)
     close_rounds(run.folder, durable=not site.is_simulated)
 
 

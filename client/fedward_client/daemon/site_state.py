@@ -65,7 +65,7 @@ from fedward_common.wire.manifest import Manifest, decode_manifest, hash_of_mani
 if TYPE_CHECKING:
     import torch
 
-    from fedward_client.daemon.round_store import RoundStore
+    from fedward_client.daemon.kept_round import KeptRound
     from fedward_client.daemon.secure_rounds import KnownRules
     from fedward_client.training.local_training import TrainingData
     from fedward_common.models.flat_vector import ModuleWeights
@@ -156,7 +156,8 @@ class OpenSite:
     """One site's home with its settings and keys.
 
     Attributes:
-        open_rounds: The stores of rounds under way, by run folder and purpose.
+        rounds_in_memory: The simulation that asked for that; it counts for nobody else.
+        open_rounds: What keeps the rounds under way, by run folder and purpose.
         utc_seconds: Gives seconds since 1970, for the time in which certificates count.
     """
 
@@ -168,7 +169,8 @@ class OpenSite:
     coordinator_key: VerifyingKey
     is_simulated: bool = False
     runs: dict[str, OpenRun] = field(default_factory=dict)
-    open_rounds: "dict[tuple[Path, str], RoundStore]" = field(default_factory=dict, repr=False)
+    rounds_in_memory: str = ""
+    open_rounds: "dict[tuple[Path, str], KeptRound]" = field(default_factory=dict, repr=False)
     utc_seconds: Callable[[], float] = time.time
 
     def accept(self, manifest_bytes: bytes, roster_bytes: bytes, run: str) -> OpenRun:
