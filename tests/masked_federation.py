@@ -58,8 +58,9 @@ class WatchedGrid(InTurnGrid):
         *,
         before: Callable[[Passing, Message], None] = _nothing,
         after: Callable[[Passing, Message], None] = _nothing,
+        in_memory: bool = False,
     ) -> None:
-        super().__init__(federation.node_configs(faults), FAULTY_APP)
+        super().__init__(federation.node_configs(faults, in_memory=in_memory), FAULTY_APP)
         self._sites = sorted(federation.homes)
         self._before, self._after = before, after
 

@@ -180,9 +180,12 @@ class TinyFederation:
     def set_up(self, folder: Path) -> RunSetup:
         return set_up(self.in_folder(folder))
 
-    def node_configs(self, faults: Mapping[str, str] | None = None) -> dict[int, dict[str, str]]:
+    def node_configs(
+        self, faults: Mapping[str, str] | None = None, *, in_memory: bool = False
+    ) -> dict[int, dict[str, str]]:
         """Give each site's node; `faults` reach `tests.faulty_site` through it."""
-        configs = node_configs(str(self.homes[site]) for site in sorted(self.homes))
+        homes = (str(self.homes[site]) for site in sorted(self.homes))
+        configs = node_configs(homes, rounds_in_memory=in_memory)
         for config, site in zip(configs.values(), sorted(self.homes), strict=True):
             config["faults"] = (faults or {}).get(site, "")
         return configs

@@ -37,21 +37,25 @@ class KillingEverywhere:
 
     Args:
         before: Before the message reaches the site, or when its answer is on the way.
+        in_memory: Whether the sites keep rounds in memory alone.
     """
 
-    def __init__(self, federation: TinyFederation, *, before: bool) -> None:
-        self.federation, self.before = federation, before
+    def __init__(
+        self, federation: TinyFederation, *, before: bool, in_memory: bool = False
+    ) -> None:
+        self.federation, self.before, self.in_memory = federation, before, in_memory
         self.killed_at: list[str] = []
 
     def grid(self) -> WatchedGrid:
         if self.before:
-            return WatchedGrid(self.federation, before=self._kill)
-        return WatchedGrid(self.federation, after=self._kill)
+            return WatchedGrid(self.federation, before=self._kill, in_memory=self.in_memory)
+        return WatchedGrid(self.federation, after=self._kill, in_memory=self.in_memory)
 
     def _kill(self, passing: Passing, message: Message) -> None:
         if passing.place not in self.killed_at:
             self.killed_at.append(passing.place)
-            restart_sites()
+            if not self.in_memory:  # which ends with the Grid, also where the process goes on
+                restart_sites()
             raise Killed
 
     def run(self, folder: Path) -> None:
@@ -66,12 +70,13 @@ class KillingEverywhere:
 STEPS_OF_A_SUM = 5  # READY, share, mask, confirm, unmask
 
 
+@pytest.mark.parametrize("in_memory", [False, True], ids=["on disk", "in memory"])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_run_killed_at_every_message_ends_as_the_undisturbed_run(
-    tiny: TinyFederation, tmp_path: Path, undisturbed: Path, before: bool
+    tiny: TinyFederation, tmp_path: Path, undisturbed: Path, before: bool, in_memory: bool
 ) -> None:
     federation = tiny.with_job(*SHORT)
-    killing = KillingEverywhere(federation, before=before)
+    killing = KillingEverywhere(federation, before=before, in_memory=in_memory)
     killing.run(tmp_path / "killed")
     num_sums = 4  # two rounds, validation, test; beside them the manifest and the result
     assert len(killing.killed_at) == len(SITES) * (2 + num_sums * STEPS_OF_A_SUM)

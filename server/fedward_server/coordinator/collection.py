@@ -11,6 +11,7 @@ from typing import Protocol
 from fedward_common.errors import FedwardError, QuorumError
 from fedward_common.identities import SiteId
 from fedward_common.round_vault import RoundVault
+from fedward_common.secagg import refusal_codes as codes
 from fedward_common.secagg.layout import (
     CLIPPED,
     SUMS,
@@ -21,6 +22,7 @@ from fedward_common.secagg.layout import (
     fewest_ready_sites,
     training_layout,
 )
+from fedward_common.secagg.rounds_in_memory import may_be_in_memory
 from fedward_common.secagg.thresholds import abandonments_needed
 from fedward_common.wire import messages
 from fedward_server.coordinator.between_attempts import BetweenAttempts
@@ -31,7 +33,7 @@ from fedward_server.coordinator.exchange import (
     Failure,
     Question,
 )
-from fedward_server.coordinator.masked_totals import AttemptFiles
+from fedward_server.coordinator.masked_totals import AttemptFiles, attempt_folder
 from fedward_server.coordinator.pooled_evaluation import PooledSums
 from fedward_server.coordinator.quorum import Accepted
 from fedward_server.coordinator.round_failures import NO_SITE, RoundLostError
@@ -252,7 +254,7 @@ class SecureCollection:
         # It outlives a kill, not a power cut: a sum that was lost costs a round, and never more.
         folder = self._setup.folder
         spare = folder / _SPARE if purpose == "train" else None
-        vault = RoundVault(folder / f"secure-{purpose}", durable=False, spare=spare)
+        vault = RoundVault(attempt_folder(folder, purpose), durable=False, spare=spare)
         return SecureAttempt(
             self._setup,
             self._exchange,
@@ -261,26 +263,50 @@ class SecureCollection:
             asked.question,
             layout,
             frozenset(participants),
-            AttemptFiles(vault),
+            AttemptFiles(vault, keeps=not self._is_in_memory(purpose)),
             asked.failures,
         )
+
+    def _is_in_memory(self, purpose: messages.SecurePurpose) -> bool:
+        """Whether sites, asked now, keep a round of this purpose in memory alone."""
+        setup = self._setup
+        return (
+            self._exchange.has_rounds_in_memory
+            and purpose == "train"
+            and may_be_in_memory(setup.job, setup.manifest.num_parameters)
+        )
+
+    def _is_forgotten(self, attempt: SecureAttempt) -> bool:
+        """Whether sites that kept an attempt in memory have lost it since."""
+        return not attempt.files.keeps and not self._is_in_memory(attempt.purpose)
 
     def _collect(
         self, attempt: SecureAttempt, asked: Asked, require_enough: RequireEnough
     ) -> SecureSum:
         self._kept = attempt
         deadline = self._setup.job.quorum.deadline_seconds
+
+        def require_enough_who_remember(present: list[str]) -> None:
+            # Whoever is left would end a round that the others have lost through no fault of
+            # theirs; asked again, all do it, and from their disks.
+            if self._is_forgotten(attempt):
+                raise _forgotten(asked)
+            require_enough(present)
+
         try:
-            return attempt.collect(asked.sites, deadline, require_enough)
-        except RoundLostError:
-            raise
-        except QuorumError:
+            return attempt.collect(asked.sites, deadline, require_enough_who_remember)
+        except QuorumError as error:
+            is_forgotten = self._is_forgotten(attempt)
+            if isinstance(error, RoundLostError) and not is_forgotten:
+                raise
             attempt.abandon(asked.sites)
             attempt.forget()
             self._kept = None
             # Of the last that masked: whoever masked before gave that up to be in it.
             if attempt.num_masking:
                 self._abandonments_needed = abandonments_needed(attempt.num_masking)
+            if is_forgotten:  # also by sites that unmasked it, so the sum is had again
+                raise _forgotten(asked) from error
             raise
 
     def _take_words(
@@ -335,6 +361,15 @@ def _take_total(secure: SecureSum, pooled: PooledSums, asked: Asked) -> None:
         pooled.take_total(secure.sites, secure.lane[SUMS])
     except FedwardError as error:
         asked.failures.append(Failure(NO_SITE, error.code))
+
+
+def _forgotten(asked: Asked) -> QuorumError:
+    """Say why an attempt is repeated whose sites have lost it, and take back what they said."""
+    asked.failures[:] = [failed for failed in asked.failures if failed.code != codes.CLOSED]
+    return QuorumError(
+        f"round {asked.question.subject.round}: a worker ended, and with it what sites had of it",
+        hint="all sites do it again, and keep their rounds on disk from now on",
+    )
 
 
 def _lost(why: str) -> RoundLostError:

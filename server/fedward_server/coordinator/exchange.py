@@ -58,6 +58,11 @@ class Exchange:
         self._link = SiteLink(grid, key, roster, answer_key)
         self._sites = SiteSearch(self._link, roster, clock)
 
+    @property
+    def has_rounds_in_memory(self) -> bool:
+        """Whether the sites keep rounds in memory alone, as a simulation's may, at this moment."""
+        return self._link.has_rounds_in_memory
+
     def find_sites(
         self, question: Question, deadline_seconds: float, patience: Patience | None = None
     ) -> list[Answer | Failure]:

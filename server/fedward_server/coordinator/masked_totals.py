@@ -7,6 +7,7 @@ from then on. A coordinator that was killed finds both or does the attempt again
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,11 @@ from fedward_server.secagg_coordinator import AttemptState, CoordinatorRules
 
 _TOTALS = "totals.sealed"
 _STATE = "attempt.sealed"
+
+
+def attempt_folder(run_folder: Path, purpose: messages.SecurePurpose) -> Path:
+    """Name where the files of an attempt lie from the moment its survivors are fixed."""
+    return run_folder / f"secure-{purpose}"
 
 
 @dataclass
@@ -56,17 +62,28 @@ class MaskedTotals:
 
 @dataclass(frozen=True)
 class AttemptFiles:
-    """Totals and state of one attempt, sealed in a vault."""
+    """Totals and state of one attempt, sealed in a vault.
+
+    Attributes:
+        vault: Of this purpose.
+        keeps: False in a simulation whose sites keep the round in memory alone: after a kill they
+            do it again, and nothing is written that nobody would go on with.
+    """
 
     vault: RoundVault
+    keeps: bool = True
 
     def keep_totals(self, binding: RoundBinding, totals: MaskedTotals) -> None:
         """Write the totals, before any state that counts on them."""
+        if not self.keeps:
+            return
         attempt = binding.sha256.encode()
         self.vault.write(_TOTALS, attempt, totals.lane.data, totals.words.data)
 
     def keep_state(self, state: AttemptState) -> None:
         """Write the state, which counts from now on."""
+        if not self.keeps:
+            return
         self.vault.append(_STATE, state.to_secret().reveal())
 
     def load(
@@ -77,6 +94,8 @@ class AttemptFiles:
         Sites answer what they were asked before with the same bytes, so an attempt whose files a
         power cut damaged is asked for again.
         """
+        if not self.keeps:
+            return None
         with contextlib.suppress(CorruptFileError):
             return self._load(binding, rules, layout)
         return None

@@ -121,6 +121,11 @@ class SiteLink:
         """Between two looks for an answer; 0 where the Grid waits by itself."""
         self._is_lost: Callable[[str], bool] = getattr(grid, "is_lost", _nothing_is_lost)
 
+    @property
+    def has_rounds_in_memory(self) -> bool:
+        """Whether the Grid's sites keep rounds in memory alone; it may end, with all of them."""
+        return bool(getattr(self._grid, "has_rounds_in_memory", False))
+
     def node_ids(self) -> set[int]:
         """Give the nodes that are connected."""
         return set(self._grid.get_node_ids())

@@ -18,9 +18,11 @@ from fedward_common.errors import ConfigurationError
 from fedward_common.identities import COORDINATOR, SiteId
 from fedward_common.job.job_file import Job
 from fedward_common.privacy.joint_constants import joint_constants_of
+from fedward_common.secagg.rounds_in_memory import may_be_in_memory
 from fedward_common.wire.manifest import encode_manifest, make_manifest
 from fedward_server.coordinator.aggregation_fits import require_aggregation_fits
 from fedward_server.coordinator.hold_out_set import keep_hold_out
+from fedward_server.coordinator.masked_totals import attempt_folder
 from fedward_server.coordinator.observer import RunObserver, observed_by
 from fedward_server.coordinator.run_journal import ENTRIES_FILE, FileRunJournal, RunHistory, replay
 from fedward_server.coordinator.run_setup import (
@@ -193,7 +195,7 @@ def run_federation(
     history = finished_history(federation.folder)
     if history is not None:
         return setup, history
-    grid = _grid(federation, engine, stop or threading.Event())
+    grid = _grid(federation, setup, engine, stop or threading.Event())
     context = Context(
         run_id=1,
         node_id=1,
@@ -228,8 +230,23 @@ def finished_history(folder: Path) -> RunHistory | None:
     return history if history.finished else None
 
 
-def _grid(federation: Federation, engine: Engine, stop: threading.Event) -> InProcessGrid:
-    configs = node_configs(str(federation.homes[site]) for site in sorted(federation.homes))
+def keeps_rounds_in_memory(setup: RunSetup) -> bool:
+    """Whether a simulation has its sites keep rounds in memory alone.
+
+    Not while a masked round lies half done on disk: sites that unmasked it there give no other sum
+    of it, so the coordinator's files have to bring it to its end.
+    """
+    is_half_done = attempt_folder(setup.folder, "train").exists()
+    return may_be_in_memory(setup.job, setup.manifest.num_parameters) and not is_half_done
+
+
+def _grid(
+    federation: Federation, setup: RunSetup, engine: Engine, stop: threading.Event
+) -> InProcessGrid:
+    configs = node_configs(
+        (str(federation.homes[site]) for site in sorted(federation.homes)),
+        rounds_in_memory=keeps_rounds_in_memory(setup),
+    )
     if engine.num_workers == 0:
         return InTurnGrid(configs)
     return WorkerGrid(

@@ -8,6 +8,7 @@ sites.
 
 import importlib
 import itertools
+import secrets
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedward_common.errors import ConfigurationError
+from fedward_common.secagg.rounds_in_memory import ROUNDS_IN_MEMORY
 
 CLIENT_APP = "fedward_client.daemon.app:app"
 FIRST_NODE_ID = 100
@@ -41,9 +43,20 @@ def load_client_app(reference: str) -> ClientApp:
     return app
 
 
-def node_configs(site_homes: Iterable[str]) -> dict[int, dict[str, str]]:
-    """Give each site's home a node id."""
-    return {FIRST_NODE_ID + index: {"site-home": home} for index, home in enumerate(site_homes)}
+def node_configs(
+    site_homes: Iterable[str], *, rounds_in_memory: bool = False
+) -> dict[int, dict[str, str]]:
+    """Give each site's home a node id.
+
+    Args:
+        site_homes: Their folders.
+        rounds_in_memory: Whether the sites keep rounds in memory alone, where they may; for one
+            Grid.
+    """
+    kept = {ROUNDS_IN_MEMORY: secrets.token_hex(8)} if rounds_in_memory else {}
+    return {
+        FIRST_NODE_ID + index: {"site-home": home, **kept} for index, home in enumerate(site_homes)
+    }
 
 
 def node_context(node_id: int, config: Mapping[str, str]) -> Context:
@@ -75,6 +88,11 @@ class InProcessGrid(Grid):
         self._ids = itertools.count(1)
         self._waiting: dict[str, Message] = {}
         self._unanswered: dict[str, int] = {}
+
+    @property
+    def has_rounds_in_memory(self) -> bool:
+        """Whether its sites keep rounds in memory alone, where they may."""
+        return any(ROUNDS_IN_MEMORY in config for config in self._configs.values())
 
     @property
     def run(self) -> Run:

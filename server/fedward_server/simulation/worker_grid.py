@@ -6,6 +6,10 @@ this process is still importing its own modules.
 
 In the small steps of secure aggregation a worker finds its next message in its pipe when it is done
 with one: until the coordinator has read an answer and come round to it, it would do nothing.
+
+Where sites keep rounds in memory, only the worker that began a site's round goes on with it, and
+what is in a worker ends with it. Then all are replaced at once, and keep rounds on disk from there
+on: no site remembers a part of the round that another has lost, and it is lost so but once.
 """
 
 import contextlib
@@ -13,7 +17,7 @@ import multiprocessing
 import select
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -22,6 +26,7 @@ from flwr.app import Message
 
 from fedward_common.clock import Clock
 from fedward_common.errors import StoppedError
+from fedward_common.secagg.rounds_in_memory import ROUNDS_IN_MEMORY
 from fedward_server.simulation.in_process_grid import (
     CLIENT_APP,
     InProcessGrid,
@@ -43,7 +48,7 @@ _SMALL_BYTES = 1 << 16
 
 @dataclass(eq=False)
 class _Worker:
-    """A process; it works on the first message under way until `ends`, a second is in its pipe."""
+    """A process; it works on the first message under way, until `ends`; one more is in its pipe."""
 
     process: BaseProcess
     connection: Connection
@@ -84,6 +89,7 @@ class WorkerGrid(InProcessGrid):
         self._clock = clock
         self._answers: dict[str, Message] = {}
         self._last_worker: dict[int, _Worker] = {}
+        self._last_round: dict[int, str] = {}
         self._busy = select.poll()
         self._workers = [self._start_worker() for _ in range(num_workers)]
 
@@ -144,9 +150,15 @@ class WorkerGrid(InProcessGrid):
             message = self._waiting.get(message_id)
             if message is None:
                 continue
-            if takes_any or self._last_worker.get(message.metadata.dst_node_id) is worker:
+            is_at_hand = self._last_worker.get(message.metadata.dst_node_id) is worker
+            if is_at_hand or (takes_any and not self._is_tied(message)):
                 return message_id
         return None
+
+    def _is_tied(self, message: Message) -> bool:
+        """Whether it goes on with a round that one worker has in memory."""
+        begun = self._last_round.get(message.metadata.dst_node_id)
+        return begun == message.metadata.group_id and self.has_rounds_in_memory
 
     def _give_ahead(self) -> None:
         """Give each worker that is busy with a small step one more of a site that it has."""
@@ -181,6 +193,7 @@ class WorkerGrid(InProcessGrid):
             self._begin(worker)
         worker.under_way.append(message)
         self._last_worker[message.metadata.dst_node_id] = worker
+        self._last_round[message.metadata.dst_node_id] = message.metadata.group_id
         # Where the worker is gone, whoever looks for its answer finds that out.
         with contextlib.suppress(OSError):
             send_frame(worker.connection, message)
@@ -213,18 +226,29 @@ class WorkerGrid(InProcessGrid):
 
     def _replace(self, worker: _Worker, reason: str) -> None:
         """Put a new process in a worker's place; only what it was working on is lost."""
-        message, *not_begun = worker.under_way
+        message = worker.under_way[0]
+        replaced = [worker]
+        if self.has_rounds_in_memory:
+            self._configs = {node: _on_disk(config) for node, config in self._configs.items()}
+            replaced = self._workers
+        again = [m for other in replaced for m in self._restart(other) if m is not message]
+        self._keep(message.metadata.message_id, error_reply(message, reason))
+        asked = {m.metadata.message_id: m for m in again}
+        # First, as they were pushed before the others.
+        self._waiting = {i: m for i, m in asked.items() if i in self._unanswered} | self._waiting
+
+    def _restart(self, worker: _Worker) -> list[Message]:
+        """Give a worker a new process, and the caller what the old one did not answer."""
+        unanswered = list(worker.under_way)
         worker.process.kill()
         worker.process.join()
-        self._busy.unregister(worker.connection)
+        if unanswered:
+            self._busy.unregister(worker.connection)
         worker.connection.close()
         fresh = self._start_worker()
         worker.process, worker.connection = fresh.process, fresh.connection
         worker.under_way.clear()
-        self._keep(message.metadata.message_id, error_reply(message, reason))
-        again = {m.metadata.message_id: m for m in not_begun}
-        asked = {message_id: m for message_id, m in again.items() if message_id in self._unanswered}
-        self._waiting = asked | self._waiting  # first, as it was pushed before the others
+        return unanswered
 
     def _keep(self, message_id: str, reply: Message) -> None:
         # An answer nobody waits for any more would lie here, as large as a model, for ever.
@@ -247,6 +271,10 @@ class WorkerGrid(InProcessGrid):
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
+
+
+def _on_disk(config: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in config.items() if key != ROUNDS_IN_MEMORY}
 
 
 def _is_small(message: Message) -> bool:

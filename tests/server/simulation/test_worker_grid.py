@@ -1,25 +1,21 @@
 """Sites in worker processes: one that dies or hangs costs its own message only."""
 
 import multiprocessing
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from tests.faulty_site import HANGING
 from tests.masked_federation import SHORT, codes_of
 from tests.tiny_federation import SITES, FakeClock, TinyFederation, essence, history_of
+from tests.worker_grids import FAULTY_APP, Grids, answers_to, clock_of_a_hanging_site
 
-from fedward_common.identities import COORDINATOR, SiteId
+from fedward_common.identities import COORDINATOR
 from fedward_common.wire import messages
 from fedward_common.wire.envelope import Subject, sign_envelope
 from fedward_common.wire.flower_records import array_record_of_buffers, records_of
 from fedward_server.simulation.fork_server import start_fork_server
 from fedward_server.simulation.worker_grid import WorkerGrid
-
-FAULTY_APP = "tests.faulty_site:app"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,67 +24,11 @@ def fork_server() -> None:
     start_fork_server()
 
 
-class WatchedWorkers(WorkerGrid):
-    """Notes how many messages a worker had at a time, and of which kinds."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self.most_under_way: Counter[str] = Counter()
-        super().__init__(*args, **options)
-
-    def _hand_out(self, wanted: list[str]) -> None:
-        super()._hand_out(wanted)
-        for worker in self._workers:
-            for message in worker.under_way:
-                kind, num = message.metadata.message_type, len(worker.under_way)
-                self.most_under_way[kind] = max(self.most_under_way[kind], num)
-
-
-class Grids:
-    """Makes grids and closes them when the test is over."""
-
-    def __init__(self, federation: TinyFederation) -> None:
-        self._federation = federation
-        self._open: list[WorkerGrid] = []
-
-    def __call__(
-        self,
-        num_workers: int = 2,
-        faults: Mapping[str, str] | None = None,
-        clock: FakeClock | None = None,
-        message_seconds: float = 600.0,
-    ) -> WatchedWorkers:
-        grid = WatchedWorkers(
-            self._federation.node_configs(faults),
-            num_workers=num_workers,
-            threads=1,
-            message_seconds=message_seconds,
-            clock=clock or FakeClock(),
-            client_app=FAULTY_APP,
-        )
-        self._open.append(grid)
-        return grid
-
-    def close(self) -> None:
-        for grid in self._open:
-            grid.close()
-
-
 @pytest.fixture
 def grids(tiny: TinyFederation) -> Iterator[Grids]:
     made = Grids(tiny)
     yield made
     made.close()
-
-
-def answers_to(grid: WorkerGrid, message_ids: Iterable[str]) -> list[Message]:
-    """Wait for each answer, one after the other."""
-    answers: list[Message] = []
-    for message_id in message_ids:
-        came: list[Message] = []
-        while not came:
-            came = grid.pull_messages([message_id])
-        answers.extend(came)
-    return answers
 
 
 def test_one_worker_two_workers_and_sites_in_turn_give_the_same_bytes(
@@ -143,19 +83,10 @@ def test_a_worker_that_dies_costs_its_message_and_is_replaced(
 def test_a_worker_that_hangs_is_ended_at_the_deadline_and_replaced(
     tiny: TinyFederation, run_folder: Path, grids: Grids
 ) -> None:
-    """The clock stands still until the site hangs, and is past the deadline from then on."""
-    hanging = tiny.homes[SiteId("birch")] / HANGING
-
-    class Clock(FakeClock):
-        def now_seconds(self) -> float:
-            return 1e6 if hanging.exists() else 0.0
-
     # One worker: with two, another site under way would be past the deadline as well.
-    grid = grids(num_workers=1, faults={"birch": "train.round/2/1=hang"}, clock=Clock())
-    try:
-        tiny.run(run_folder, grid=grid)
-    finally:
-        hanging.unlink(missing_ok=True)
+    with clock_of_a_hanging_site(tiny, "birch") as clock:
+        faults = {"birch": "train.round/2/1=hang"}
+        tiny.run(run_folder, grid=grids(num_workers=1, faults=faults, clock=clock))
     history = history_of(run_folder)
     assert [(f["site"], f["round"], f["code"]) for f in history.failures] == [
         ("birch", 2, "WORKER_TIMED_OUT")
