@@ -99,7 +99,8 @@ class RoundMemory:
         self, layout: ContributionLayout, binding: RoundBinding
     ) -> tuple[Words, NDArray[np.uint64]] | None:
         """Give writable copies of words and lane, if they are of these weights and this layout."""
-        kept = self._begun().contribution
+        known = self.rounds.get(self.number)
+        kept = None if known is None else known.contribution
         if kept is None or kept.made_of != _made_of(binding):
             return None
         return kept.words.copy(), kept.lane.copy()
@@ -116,7 +117,8 @@ class RoundMemory:
 
     def abandonments(self, attempt: int) -> list[bytes]:
         """Give what was shown of others' abandonments of an attempt."""
-        return list(self._begun().abandonments.get(attempt, ()))
+        known = self.rounds.get(self.number)
+        return [] if known is None else list(known.abandonments.get(attempt, ()))
 
     def keep_abandonments(self, attempt: int, signed: Iterable[bytes]) -> None:
         """Keep verified abandonments of an attempt, in place of those that were shown before."""

@@ -22,7 +22,6 @@ from fedward_common.secagg import refusal_codes as codes
 from fedward_common.secagg.binding import RoundBinding
 from fedward_common.secagg.layout import ContributionLayout
 from fedward_common.secagg.messages import decode_abandonments, encode_abandonments
-from fedward_common.secagg.rounds_in_memory import MAX_CONTRIBUTION_BYTES
 from fedward_common.wire import messages
 
 _STATE = "member.sealed"
@@ -32,7 +31,7 @@ _ABANDONMENTS = "abandonments-{}.cbor"
 _SPARE = "spare"
 _OVER = "over"
 # A larger contribution is read again from its file: a process may keep those of many sites.
-_MAX_BYTES_AT_HAND = MAX_CONTRIBUTION_BYTES
+_MAX_BYTES_AT_HAND = 4 << 20
 
 _Identities = tuple[tuple[int, int, int, int], tuple[int, int, int, int]]
 

@@ -2,7 +2,7 @@
 
 What a simulated site and the coordinator keep of a round under way protects nothing there, and to
 seal and write it is a third of what masks cost. Where it is lost, the round is done again from its
-start, to the very same sum; so it is kept only where that would not be so.
+start, to the very same sum. Where it would not be the same, it is kept on disk.
 """
 
 from fedward_common.job.job_file import Job
@@ -20,8 +20,8 @@ _WORD_BYTES = 4  # in memory, also where 24 bits travel
 def may_be_in_memory(job: Job, num_parameters: int) -> bool:
     """Whether the rounds of training of a simulated run may be kept in memory alone.
 
-    Not with noise, which is charged before it is drawn; not with control variates, which a round
-    changes at the site; and not where a round that was lost could not be attempted again.
+    Not with noise, which is charged before it is drawn, nor with stochastic rounding; not with
+    control variates, which a round changes at the site; and not in a job of a single attempt.
 
     Args:
         job: Of the run.
@@ -31,6 +31,7 @@ def may_be_in_memory(job: Job, num_parameters: int) -> bool:
         job.secure_aggregation.enabled
         and job.privacy.mechanism == "none"
         and job.strategy.name != "scaffold"
+        and not job.secure_aggregation.stochastic_rounding
         and job.quorum.attempts > 1
         and _WORD_BYTES * num_parameters <= MAX_CONTRIBUTION_BYTES
     )

@@ -36,7 +36,11 @@ from fedward_server.coordinator.exchange import (
 from fedward_server.coordinator.masked_totals import AttemptFiles, attempt_folder
 from fedward_server.coordinator.pooled_evaluation import PooledSums
 from fedward_server.coordinator.quorum import Accepted
-from fedward_server.coordinator.round_failures import NO_SITE, RoundLostError
+from fedward_server.coordinator.round_failures import (
+    NO_SITE,
+    RoundForgottenError,
+    RoundLostError,
+)
 from fedward_server.coordinator.round_sum import MaskedTotal, RoundSum
 from fedward_server.coordinator.run_setup import RunSetup
 from fedward_server.coordinator.secure_sum import (
@@ -308,6 +312,9 @@ class SecureCollection:
             if is_forgotten:  # also by sites that unmasked it, so the sum is had again
                 raise _forgotten(asked) from error
             raise
+        finally:
+            if self._is_forgotten(attempt):  # whose round is closed to them by no fault of theirs
+                asked.failures[:] = [f for f in asked.failures if f.code != codes.CLOSED]
 
     def _take_words(
         self, secure: SecureSum, layout: ContributionLayout, terms: Accepted, total: RoundSum
@@ -363,10 +370,9 @@ def _take_total(secure: SecureSum, pooled: PooledSums, asked: Asked) -> None:
         asked.failures.append(Failure(NO_SITE, error.code))
 
 
-def _forgotten(asked: Asked) -> QuorumError:
-    """Say why an attempt is repeated whose sites have lost it, and take back what they said."""
-    asked.failures[:] = [failed for failed in asked.failures if failed.code != codes.CLOSED]
-    return QuorumError(
+def _forgotten(asked: Asked) -> RoundForgottenError:
+    """Say why an attempt is repeated whose sites have lost it."""
+    return RoundForgottenError(
         f"round {asked.question.subject.round}: a worker ended, and with it what sites had of it",
         hint="all sites do it again, and keep their rounds on disk from now on",
     )

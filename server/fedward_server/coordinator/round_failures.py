@@ -24,6 +24,10 @@ class RoundLostError(QuorumError):
     code = "ROUND_LOST"
 
 
+class RoundForgottenError(QuorumError):
+    """Simulated sites lost with a process what they had of an attempt; the next is on disk."""
+
+
 def told_failures(failures: Iterable[Failure], number: int, attempt: int) -> list[dict[str, Any]]:
     """Give what the journal keeps of the failures of one attempt."""
     return [told_failure(failed, number, attempt) for failed in failures]

@@ -7,6 +7,7 @@ test split is asked of one set of weights, those that were best on pooled valida
 told what came of it.
 """
 
+import itertools
 from typing import Any
 
 from fedward_common.clock import Clock
@@ -31,6 +32,7 @@ from fedward_server.coordinator.pooled_evaluation import PooledSums
 from fedward_server.coordinator.questions import question_of, subject_of
 from fedward_server.coordinator.quorum import require_quorum, terms_of
 from fedward_server.coordinator.round_failures import (
+    RoundForgottenError,
     RoundLostError,
     are_for_good,
     require_any_round,
@@ -182,14 +184,16 @@ class RoundLoop:
     def _run_round(self, number: int) -> None:
         first = self.history.attempts.get(number, 0) + 1
         last = first + self._job.quorum.attempts - 1
-        for attempt in range(first, last + 1):
+        for attempt in itertools.count(first):
             self._between.begin()
             self._observer.round_begins(number, attempt)
             failures: list[Failure] = []
             missed = self._attempt(number, attempt, failures, is_last=attempt == last)
             if missed is None:
                 return
-            if attempt == last:
+            if isinstance(missed, RoundForgottenError):
+                last += 1  # none of the job's own, and at most once: the next is on disk
+            if attempt >= last:
                 raise missed
             fewest, accepted = self._collection.fewest_to_repeat("train"), self.history.accepted
             is_repeated = attempt > first
@@ -210,7 +214,7 @@ class RoundLoop:
                 told = told_failures(failures, number, attempt)
                 self._record.add("round.abandoned", round=number, attempt=attempt, failures=told)
                 # A new one: the frames of the other hold vectors, and the wait may be long.
-                return QuorumError(str(error), hint=error.hint)
+                return type(error)(str(error), hint=error.hint)
             self._drop(number, attempt, failures, error)
         else:
             told = told_failures(failures, number, attempt)

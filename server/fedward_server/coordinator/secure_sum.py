@@ -3,7 +3,8 @@
 This is the I/O around `secagg_coordinator`: it asks, takes what comes, and writes down what a crash
 must not lose. Once the survivors are fixed, the masked totals and the state of the attempt are on
 disk, so a coordinator that was killed goes on with the same survivors to the same sum. Before that
-nothing is lost with it: members answer the same request with the same bytes.
+nothing is lost with it: members answer the same request with the same bytes. (A simulation whose
+sites would forget the round as well writes nothing: `AttemptFiles.keeps`.)
 """
 
 import contextlib

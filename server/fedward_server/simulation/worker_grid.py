@@ -1,15 +1,16 @@
 """A Grid whose sites run in worker processes.
 
-A worker that dies or outlives its message's deadline costs that message only: its answer is an
-error, and a new worker takes the place. Workers come from a fork server, which imports torch while
-this process is still importing its own modules.
+A worker that dies or outlives its message's deadline costs that message only, where sites keep
+their rounds on disk: its answer is an error, and a new worker takes the place. Workers come from a
+fork server, which imports torch while this process is still importing its own modules.
 
 In the small steps of secure aggregation a worker finds its next message in its pipe when it is done
 with one: until the coordinator has read an answer and come round to it, it would do nothing.
 
 Where sites keep rounds in memory, only the worker that began a site's round goes on with it, and
 what is in a worker ends with it. Then all are replaced at once, and keep rounds on disk from there
-on: no site remembers a part of the round that another has lost, and it is lost so but once.
+on: no site remembers a part of the round that another has lost, and it is lost so but once. The
+round is attempted again.
 """
 
 import contextlib
@@ -42,7 +43,7 @@ WORKER_TIMED_OUT = "WORKER_TIMED_OUT"
 _WAIT_SECONDS = 0.2
 # Their requests and answers are small; that of `query.mask` is a vector.
 _SMALL_STEPS = frozenset({"query.share", "query.confirm", "query.unmask"})
-# A pipe takes as much at once while the worker at its other end does not read.
+# The socket pair to a worker takes three times as much (208 KiB on Linux) while nobody reads it.
 _SMALL_BYTES = 1 << 16
 
 
@@ -156,7 +157,9 @@ class WorkerGrid(InProcessGrid):
         return None
 
     def _is_tied(self, message: Message) -> bool:
-        """Whether it goes on with a round that one worker has in memory."""
+        """Whether it goes on with a round that one worker has in memory; evaluations never are."""
+        if message.metadata.message_type.startswith("evaluate."):
+            return False
         begun = self._last_round.get(message.metadata.dst_node_id)
         return begun == message.metadata.group_id and self.has_rounds_in_memory
 
@@ -225,7 +228,10 @@ class WorkerGrid(InProcessGrid):
         self._keep(reply.metadata.reply_to_message_id, reply)
 
     def _replace(self, worker: _Worker, reason: str) -> None:
-        """Put a new process in a worker's place; only what it was working on is lost."""
+        """Put a new process in a worker's place; what it was working on is lost.
+
+        So is all that sites have in memory: every worker is replaced then.
+        """
         message = worker.under_way[0]
         replaced = [worker]
         if self.has_rounds_in_memory:

@@ -20,9 +20,10 @@ def test_a_masked_round_without_noise_may_be_in_memory() -> None:
         ("secure_aggregation.enabled=false",),
         PRIVATE,
         SCAFFOLD,
+        ("secure_aggregation.stochastic_rounding=true",),
         ("quorum.attempts=1",),
     ],
-    ids=["no masks", "noise", "control variates", "one attempt"],
+    ids=["no masks", "noise", "control variates", "stochastic rounding", "one attempt"],
 )
 def test_a_round_that_would_not_be_done_again_alike_may_not(settings: tuple[str, ...]) -> None:
     assert not may_be_in_memory(changed(tiny_job(), MASKED, *settings), 1000)

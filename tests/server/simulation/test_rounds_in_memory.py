@@ -208,6 +208,17 @@ def test_a_site_that_ends_its_worker_in_every_round_costs_the_others_one_attempt
     assert kinds_of(folder).count("round.abandoned") == 1
 
 
+def test_the_attempt_that_is_lost_with_a_worker_is_none_of_the_jobs_own(
+    masked: TinyFederation, tmp_path: Path, grids: Grids, undisturbed: Path
+) -> None:
+    """Of two attempts the first fails for a reason of its own, and in the second a worker ends."""
+    federation = masked.with_job("quorum.required_sites=3", "quorum.attempts=2")
+    faults = {"birch": "train.round/2/1=raise;train.round/2/2=die"}
+    federation.run(tmp_path / "run", grid=grids(2, faults, in_memory=True))
+    assert history_of(tmp_path / "run").attempts[2] == 3
+    assert essence(tmp_path / "run")["weights"] == essence(undisturbed)["weights"]
+
+
 def test_messages_of_other_workers_are_handed_out_again(grids: Grids) -> None:
     """All are ended, for what they have in memory; nobody else's message is lost."""
     grid = grids(2, in_memory=True)
