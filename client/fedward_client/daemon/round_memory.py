@@ -1,7 +1,8 @@
 """The rounds of a simulated site that are kept in its process alone, and end with it.
 
-The rules are those of `round_store`: nothing of a lower round is left when a higher one begins, a
-lower one is refused from then on, and what was unmasked has no contribution any more.
+Within the process the rules are those of `round_store`: nothing of a lower round is left when a
+higher one begins, a lower one is refused from then on, and what was unmasked has no contribution
+any more.
 """
 
 from collections.abc import Iterable

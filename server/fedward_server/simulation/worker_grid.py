@@ -62,8 +62,9 @@ class WorkerGrid(InProcessGrid):
 
     Args:
         configs: Node configuration of every site.
-        num_workers: Processes; a site is not tied to one, though one that is free and has worked
-            for it last is preferred: it has in memory what others read from the site's home.
+        num_workers: Processes; a site is tied to one within a round in memory alone, though one
+            that is free and has worked for it last is preferred: it has in memory what others read
+            from the site's home.
         threads: Torch threads in each.
         message_seconds: A message that takes longer, from when a worker begins with it, is ended
             with an error.

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from tests.attacks.secure_aggregation.asked_hospitals import Hospitals
+from tests.attacks.secure_aggregation.attacker import masked_by_all
 from tests.secagg_federation import Federation, make_federation
 from tests.tiny_federation import TinyFederation
 
@@ -22,3 +23,15 @@ def seven() -> Federation:
     federation = make_federation(7, num_words=2, num_lane=1)
     federation.begin()
     return federation
+
+
+@pytest.fixture(scope="session")
+def all_masked() -> Federation:
+    """Seven members that have masked; no list of survivors was shown yet. Only to be forked."""
+    return masked_by_all(7)
+
+
+@pytest.fixture
+def masked_seven(all_masked: Federation) -> Federation:
+    """The same, for one test."""
+    return all_masked.fork()

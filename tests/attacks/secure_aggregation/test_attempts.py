@@ -36,16 +36,6 @@ from fedward_common.secagg.thresholds import abandonments_needed
 from fedward_server import secagg_coordinator as coordinator
 
 
-@pytest.fixture(scope="module")
-def all_masked() -> Federation:
-    return masked_by_all(7)
-
-
-@pytest.fixture
-def masked_seven(all_masked: Federation) -> Federation:
-    return all_masked.fork()
-
-
 def abandonment_of(site: str, binding_sha256: str, signer: str | None = None) -> bytes:
     """What a dishonest site signs at any time, or somebody for it."""
     return encode(signed_by(Abandonment(site, binding_sha256), signer or site))

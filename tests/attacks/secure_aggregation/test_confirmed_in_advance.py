@@ -35,14 +35,9 @@ from fedward_common.secagg.messages import (
 from fedward_server import secagg_coordinator as coordinator
 
 
-@pytest.fixture(scope="module")
-def all_masked() -> Federation:
-    return masked_by_all(7)
-
-
 @pytest.fixture
-def seven(all_masked: Federation) -> Federation:
-    return all_masked.fork()
+def seven(masked_seven: Federation) -> Federation:
+    return masked_seven
 
 
 def signed_by_all(federation: Federation) -> list[Confirmation]:

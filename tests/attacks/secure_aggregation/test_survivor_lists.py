@@ -37,14 +37,9 @@ from fedward_common.secagg.messages import (
 from fedward_server import secagg_coordinator as coordinator
 
 
-@pytest.fixture(scope="module")
-def all_masked() -> Federation:
-    return masked_by_all(7)
-
-
 @pytest.fixture
-def seven(all_masked: Federation) -> Federation:
-    return all_masked.fork()
+def seven(masked_seven: Federation) -> Federation:
+    return masked_seven
 
 
 def test_one_site_as_survivor_and_as_dropout_is_not_confirmed(seven: Federation) -> None:
