@@ -234,7 +234,9 @@ class Federation:
 
     def mask_one(self, site: SiteId, request: bytes) -> tuple[Words, NDArray[np.uint64]]:
         words, lane = self.contributions[site][0].copy(), self.contributions[site][1].copy()
-        state = member.mask(self.states[site], self.rules[site], request, words, lane)
+        state, _ = member.mask(
+            self.states[site], self.rules[site], request, words, lane, packed_bytes=words.itemsize
+        )
         state, confirmation = member.confirm_in_advance(state, self.rules[site])
         self.keep(site, state)
         self.in_advance[site] = self.tamper(ADVANCE, site, confirmation)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from fedward_client.secagg.closing import revealed_shares, verify_lists
 from fedward_client.secagg.dealing import deal
+from fedward_client.secagg.masked_vector import MaskedVector
 from fedward_client.secagg.member_state import (
     MemberRules,
     MemberState,
@@ -30,12 +31,7 @@ from fedward_client.secagg.member_state import (
     Stage,
     without_secrets,
 )
-from fedward_client.secagg.receiving import (
-    Words,
-    hash_of_contribution,
-    masks_of,
-    take_packets,
-)
+from fedward_client.secagg.receiving import masks_of, take_packets
 from fedward_client.secagg.step_guards import (
     CONFIRM,
     CONFIRM_IN_ADVANCE,
@@ -53,7 +49,7 @@ from fedward_client.secagg.step_guards import (
 )
 from fedward_common.crypto.entropy import Entropy
 from fedward_common.crypto.key_agreement import HybridPrivateKey, Kem
-from fedward_common.crypto.mask_stream import apply_masks
+from fedward_common.crypto.mask_stream import Words, apply_masks
 from fedward_common.errors import AggregationRefusedError
 from fedward_common.identities import SiteId
 from fedward_common.secagg import refusal_codes as codes
@@ -189,11 +185,13 @@ def mask(
     request: bytes,
     words: Words,
     lane: NDArray[np.uint64],
-) -> MemberState:
-    """Check who shared, then mask words and lane IN PLACE; they are the answer.
+    *,
+    packed_bytes: int,
+) -> tuple[MemberState, MaskedVector]:
+    """Check who shared, then mask words and lane IN PLACE; their memory becomes the answer.
 
-    Nothing is masked before the checks are done. The same request may come again, with the same
-    words and lane, until the attempt is unmasked or abandoned.
+    Nothing is masked before the request is checked. It may come again, with the same words and
+    lane, until the attempt is unmasked or abandoned.
 
     Args:
         state: From `share` on.
@@ -201,33 +199,41 @@ def mask(
         request: Of the coordinator.
         words: The encoded contribution; the caller's own copy, contiguous and writable.
         lane: Its lane, likewise.
+        packed_bytes: Of a word on the wire.
 
     Returns:
-        The state. A packet that its sender sealed wrongly is borne and noted in `state.notes`: its
-        shares are missing here, its mask is not.
+        The state and the vector. A packet that its sender sealed wrongly is borne and noted in
+        `state.notes`: its shares are missing here, its mask is not.
 
     Raises:
         AggregationRefusedError: The name of the rule that the request breaks. `SECAGG_CLOSED`
             after unmasking. `SECAGG_SECOND_REQUEST` also for another contribution than the one
-            that was masked before.
+            that was masked before; words and lane are zeros then.
         MalformedMessageError: The request is not canonical.
     """
-    contribution = hash_of_contribution(words, lane)
-    if answer_given(state, rules, MASK, request) is None:
+    is_first = answer_given(state, rules, MASK, request) is None
+    if is_first:
         require_stage(state, Stage.SHARED)
-        state = take_packets(state, rules, request, contribution)
+        state = take_packets(state, rules, request)
     if state.secrets is None:
         raise closed_error("masked")
-    if state.secrets.contribution_sha256 != contribution:
+    apply_masks(
+        words, lane, masks_of(state.site, state.sharers, directory_of(state), state.secrets)
+    )
+    vector = MaskedVector.of(words, lane, packed_bytes)
+    if is_first:
+        secrets = dataclasses.replace(state.secrets, masked_sha256=vector.sha256)
+        return dataclasses.replace(state, secrets=secrets), vector
+    # The same masks on the same contribution give the same bytes, which are hashed to be sent.
+    if state.secrets.masked_sha256 != vector.sha256:
+        words.fill(0)
+        lane.fill(0)
         raise AggregationRefusedError(
             "another contribution than before was to be masked with the same keys",
             hint="two of them would show their difference; the attempt has to be abandoned",
             code=codes.SECOND_REQUEST,
         )
-    apply_masks(
-        words, lane, masks_of(state.site, state.sharers, directory_of(state), state.secrets)
-    )
-    return state
+    return state, vector
 
 
 def confirm_in_advance(state: MemberState, rules: MemberRules) -> tuple[MemberState, bytes]:

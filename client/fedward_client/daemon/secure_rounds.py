@@ -40,7 +40,6 @@ from fedward_common.secagg.layout import (
     fewest_ready_sites,
 )
 from fedward_common.secagg.messages import decode_abandonments
-from fedward_common.secagg.packing import pack_in_place
 from fedward_common.secagg.rounds_in_memory import may_be_in_memory
 from fedward_common.secagg.signed_items import verify_abandonment
 from fedward_common.secagg.thresholds import sites_of_share
@@ -237,16 +236,13 @@ def _masked(
     if kept is None:
         raise AggregationRefusedError("the contribution is destroyed", code=codes.CLOSED)
     words, lane = kept
-    state, confirmation = machine.mask(state, rules, request, words, lane), b""
+    state, vector = machine.mask(state, rules, request, words, lane, packed_bytes=layout.word_bytes)
+    confirmation = b""
     if state.binding.purpose == "train":
         # Sums of an evaluation are told once: whoever still is there has to say so first.
         state, confirmation = machine.confirm_in_advance(state, rules)
     store.keep_state(state)
-    arrays: dict[str, WireArray] = {
-        messages.MASKED: pack_in_place(words, layout.word_bytes),
-        messages.LANE: lane.view(np.int64),
-    }
-    return state, confirmation, arrays
+    return state, confirmation, {messages.MASKED: vector.words, messages.LANE: vector.lane}
 
 
 def _encoded(

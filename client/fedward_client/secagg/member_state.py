@@ -87,8 +87,8 @@ class RoundSecrets:
         self_mask_seed: From sharing on.
         pair_keys: Of pair masks: those it made itself from sharing on, all from masking on.
         held: Shares by whose they are; its own from sharing on, the others' from masking on.
-        contribution_sha256: Of what was masked. Other words under the same masks would show the
-            difference of the two.
+        masked_sha256: Of the masked vector. Another one under the same masks would show the
+            difference of the two contributions.
         own_keys: `seal_private` and `mask_private` as keys, where they were made here; not stored.
     """
 
@@ -97,7 +97,7 @@ class RoundSecrets:
     self_mask_seed: SecretBytes | None = None
     pair_keys: Mapping[SiteId, SecretBytes] = field(default_factory=dict)
     held: Mapping[SiteId, HeldShares] = field(default_factory=dict)
-    contribution_sha256: SecretBytes | None = None
+    masked_sha256: SecretBytes | None = None
     own_keys: tuple[HybridPrivateKey, HybridPrivateKey] | None = field(default=None, compare=False)
 
 
@@ -164,7 +164,7 @@ class _PlainSecrets:
     self_mask_seed: bytes | None
     pair_keys: dict[str, bytes]
     held: dict[str, _PlainShares]
-    contribution_sha256: bytes | None
+    contribution_sha256: bytes | None  # of the masked one; the name is that of the first release
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _plain_secrets(secrets: RoundSecrets) -> _PlainSecrets:
             site: _PlainShares(shares.self_mask.reveal(), shares.recovery.reveal())
             for site, shares in secrets.held.items()
         },
-        contribution_sha256=_revealed(secrets.contribution_sha256),
+        contribution_sha256=_revealed(secrets.masked_sha256),
     )
 
 
@@ -281,7 +281,7 @@ def _secrets_of(plain: _PlainSecrets) -> RoundSecrets:
             SiteId(site): HeldShares(SecretBytes(s.self_mask), SecretBytes(s.recovery))
             for site, s in plain.held.items()
         },
-        contribution_sha256=_hidden(plain.contribution_sha256),
+        masked_sha256=_hidden(plain.contribution_sha256),
     )
 
 

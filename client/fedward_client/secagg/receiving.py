@@ -1,13 +1,9 @@
 """What a site takes from the others' packets: their shares, and the keys of pair masks."""
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fedward_client.secagg.member_state import (
     HeldShares,
@@ -43,8 +39,6 @@ from fedward_common.secagg.messages import MaskRequest, ShareAnswer, SharePacket
 from fedward_common.secagg.rules import RoundLimits, verify_present, verify_sharers
 from fedward_common.secagg.signed_items import Directory, verify_announcement, verify_packet
 from fedward_common.secagg.transcript import hash_of_sharers
-
-Words = NDArray[np.uint32] | NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -131,9 +125,7 @@ def received_pair_key(
     )
 
 
-def take_packets(
-    state: MemberState, rules: MemberRules, request: bytes, contribution: SecretBytes
-) -> MemberState:
+def take_packets(state: MemberState, rules: MemberRules, request: bytes) -> MemberState:
     """Check who shared, open their packets, and give the state of one who may mask."""
     directory = directory_of(state)
     sharers = verify_mask_request(
@@ -151,7 +143,7 @@ def take_packets(
         sharers_sha256=hash_of_sharers(sharers.announcements),
         has_masked=True,
         notes=(*state.notes, *notes),
-        secrets=dataclasses.replace(secrets, contribution_sha256=contribution),
+        secrets=secrets,
     )
     return with_answer(after, MASK, request, b"")
 
@@ -188,11 +180,3 @@ def masks_of(
         if other != site
     ]
     return [own, *pairs]
-
-
-def hash_of_contribution(words: Words, lane: NDArray[np.uint64]) -> SecretBytes:
-    """SHA-256 of words and lane before they are masked."""
-    digest = hashlib.sha256(f"{words.dtype}:{words.size}:{lane.size}:".encode())
-    digest.update(np.ascontiguousarray(lane).data)
-    digest.update(np.ascontiguousarray(words).data)
-    return SecretBytes(digest.digest())

@@ -97,8 +97,22 @@ def test_a_vector_is_not_masked_again_after_unmasking(four: Federation) -> None:
 def test_another_contribution_is_never_masked_with_the_same_keys(four: Federation) -> None:
     site = four.sites[0]
     up_to(four, Stage.MASKED)
+    request = request_of(four, "mask", site)
+    words, lane = four.contributions[site][0] + 1, four.contributions[site][1].copy()
+
+    with pytest.raises(AggregationRefusedError) as refused:
+        member.mask(four.states[site], four.rules[site], request, words, lane, packed_bytes=4)
+
+    assert refused.value.code == codes.SECOND_REQUEST
+    # Beside the first vector, a second one under the same masks would show the difference.
+    assert not words.any() and not lane.any()
+
+
+def test_another_lane_is_never_masked_with_the_same_keys(four: Federation) -> None:
+    site = four.sites[0]
+    up_to(four, Stage.MASKED)
     words, lane = four.contributions[site]
-    four.contributions[site] = (words + 1, lane)
+    four.contributions[site] = (words, lane + np.uint64(1))
 
     request = request_of(four, "mask", site)
 
@@ -110,10 +124,10 @@ def test_a_refused_request_masks_nothing(four: Federation) -> None:
     up_to(four, Stage.SHARED)
     unverified = decode(MaskRequest, request_of(four, "mask", site))
     too_few = encode(MaskRequest(unverified.sharers[:2]))
-    words, lane = (array.copy() for array in four.contributions[site])
+    words, lane = four.contributions[site][0].copy(), four.contributions[site][1].copy()
 
     with pytest.raises(AggregationRefusedError):
-        member.mask(four.states[site], four.rules[site], too_few, words, lane)  # type: ignore[arg-type]
+        member.mask(four.states[site], four.rules[site], too_few, words, lane, packed_bytes=4)
 
     np.testing.assert_array_equal(words, four.contributions[site][0])
     np.testing.assert_array_equal(lane, four.contributions[site][1])
