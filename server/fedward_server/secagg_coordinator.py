@@ -11,7 +11,6 @@ For the secrecy of a contribution nobody relies on these checks.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -22,7 +21,6 @@ from fedward_common.errors import AggregationRefusedError, FedwardError
 from fedward_common.identities import SiteId
 from fedward_common.secagg import refusal_codes as codes
 from fedward_common.secagg.binding import RoundBinding
-from fedward_common.secagg.key_schedule import blob_bytes
 from fedward_common.secagg.messages import (
     Confirmation,
     ConfirmRequest,
@@ -32,7 +30,6 @@ from fedward_common.secagg.messages import (
     Sharer,
     ShareRequest,
     Signed,
-    UnmaskAnswer,
     UnmaskRequest,
     decode,
     encode,
@@ -44,17 +41,20 @@ from fedward_common.secagg.rules import (
     verify_survivors,
 )
 from fedward_common.secagg.signed_items import (
-    Directory,
-    verify_announcement,
     verify_confirmation,
     verify_directory,
-    verify_packet,
     verify_round_keys,
     verify_unmask_answer,
 )
 from fedward_common.secagg.transcript import hash_of_sharers
+from fedward_server.secagg.answer_checks import (
+    require_from,
+    require_same,
+    verify_share_answer,
+    verify_shares_asked_for,
+)
 from fedward_server.secagg.attempt_state import AttemptState, CoordinatorRules, require_step
-from fedward_server.secagg.unmasking import WrongShare, kind_of, recover_masks, revealed_shares
+from fedward_server.secagg.unmasking import WrongShare, recover_masks, revealed_shares
 
 __all__ = [
     "AttemptState",
@@ -74,6 +74,7 @@ __all__ = [
     "take_share",
     "take_unmask",
     "unmask_request",
+    "verify_in_advance",
     "verify_ready",
 ]
 
@@ -89,7 +90,7 @@ def verify_ready(
     """
     signed = decode(Signed, unverified)
     keys = verify_round_keys(signed, rules.roster, binding)
-    _require_from(site, keys.site)
+    require_from(site, keys.site)
     if site not in rules.participants:
         raise AggregationRefusedError(
             f"{site} is no participant of this run", code=codes.FOREIGN_KEY
@@ -144,10 +145,10 @@ def take_share(state: AttemptState, site: SiteId, answer: bytes) -> AttemptState
     require_step(not state.sharers, "the sharers are fixed already")
     verify_present(site, state.directory.sites, "the directory")
     if (taken := state.shared.get(site)) is not None:
-        _require_same(site, answer == taken)
+        require_same(site, answer == taken)
         return state
     unverified = decode(ShareAnswer, answer)
-    _verify_share_answer(state.directory, state.rules, site, unverified)
+    verify_share_answer(state.directory, state.rules, site, unverified)
     return dataclasses.replace(state, shared={**state.shared, site: answer})
 
 
@@ -223,10 +224,10 @@ def take_confirmation(state: AttemptState, site: SiteId, answer: bytes) -> Attem
     require_step(bool(state.survivors), "the survivors are not fixed yet")
     verify_present(site, state.survivors, "the survivors")
     confirmation = decode(Confirmation, answer)
-    _require_from(site, confirmation.site)
+    require_from(site, confirmation.site)
     for taken in state.confirmed:
         if taken.site == site:
-            _require_same(site, confirmation == taken)
+            require_same(site, confirmation == taken)
             return state
     verify_confirmation(confirmation, state.rules.roster, state.transcript_sha256)
     return dataclasses.replace(state, confirmed=(*state.confirmed, confirmation))
@@ -254,6 +255,16 @@ def take_confirmations_in_advance(
     except FedwardError:
         return state
     return after
+
+
+def verify_in_advance(state: AttemptState, site: SiteId, unverified: bytes) -> None:
+    """Check what one sharer signed with its vector, as `take_confirmations_in_advance` does.
+
+    Raises:
+        AggregationRefusedError: It is of another site, or does not fit.
+        MalformedMessageError: It is not canonical.
+    """
+    take_confirmation(dataclasses.replace(state, survivors=state.sharers), site, unverified)
 
 
 def unmask_request(state: AttemptState) -> bytes:
@@ -288,11 +299,11 @@ def take_unmask(state: AttemptState, site: SiteId, answer: bytes) -> AttemptStat
     verify_present(site, state.survivors, "the survivors")
     signed = decode(Signed, answer)
     if (taken := state.unmasked.get(site)) is not None:
-        _require_same(site, signed == taken)
+        require_same(site, signed == taken)
         return state
     revealed = verify_unmask_answer(signed, state.rules.roster)
-    _require_from(site, revealed.site)
-    _verify_shares_asked_for(state, revealed)
+    require_from(site, revealed.site)
+    verify_shares_asked_for(state, revealed)
     return dataclasses.replace(state, unmasked={**state.unmasked, site: signed})
 
 
@@ -340,61 +351,6 @@ def _sharing_a_key(usable: Mapping[SiteId, Signed]) -> list[SiteId]:
     return sorted({site for sites in holders.values() if len(sites) > 1 for site in sites})
 
 
-def _verify_share_answer(
-    directory: Directory, rules: CoordinatorRules, site: SiteId, unverified: ShareAnswer
-) -> None:
-    announcement = verify_announcement(unverified.announcement, rules.roster, directory)
-    _require_from(site, announcement.site)
-    if len(unverified.packets) != len(directory.sites):
-        raise _bad_packet(site, f"{len(unverified.packets)} packets came")
-    for recipient, packet in zip(directory.sites, unverified.packets, strict=True):
-        if recipient != site:
-            verify_packet(packet, announcement, directory, recipient)
-        elif packet:
-            raise _bad_packet(site, "a packet to itself came")
-    blob = unverified.recovery_blob
-    num_later = len(directory.sites) - 1 - directory.index_of(site)
-    if len(blob) > blob_bytes(num_later):
-        raise _bad_packet(site, f"a recovery blob of {len(blob)} bytes came")
-    if hashlib.sha256(blob).digest() != announcement.recovery_blob_sha256:
-        raise _bad_packet(site, "another recovery blob came than was announced")
-
-
-def _verify_shares_asked_for(state: AttemptState, revealed: UnmaskAnswer) -> None:
-    if revealed.transcript_sha256 != state.transcript_sha256:
-        raise AggregationRefusedError(
-            f"{revealed.site} revealed shares for other lists", code=codes.BINDING
-        )
-    sites = [share.site for share in revealed.shares]
-    if sites != sorted(set(sites)) or not set(sites) <= set(state.sharers):
-        raise AggregationRefusedError(
-            f"{revealed.site} revealed shares of a site twice, or of no sharer",
-            code=codes.NOT_A_CHAIN,
-        )
-    if any(share.kind != kind_of(state, SiteId(share.site)) for share in revealed.shares):
-        raise AggregationRefusedError(
-            f"{revealed.site} revealed a share of the wrong kind", code=codes.LISTS_OVERLAP
-        )
-
-
 def _lists(state: AttemptState) -> ConfirmRequest:
     require_step(bool(state.survivors), "the survivors are not fixed yet")
     return ConfirmRequest(state.directory.sha256, state.survivors, state.dropouts)
-
-
-def _require_from(site: SiteId, named: str) -> None:
-    if named != site:
-        raise AggregationRefusedError(
-            f"{site} sent what names {named[:48]!r}", code=codes.FOREIGN_KEY
-        )
-
-
-def _require_same(site: SiteId, is_same: bool) -> None:
-    if not is_same:
-        raise AggregationRefusedError(
-            f"{site} answered one request in two ways", code=codes.SECOND_REQUEST
-        )
-
-
-def _bad_packet(site: SiteId, what: str) -> AggregationRefusedError:
-    return AggregationRefusedError(f"{site}: {what}", code=codes.BAD_PACKET)

@@ -1,8 +1,9 @@
 """One question to several sites and their verified answers, over any Flower Grid.
 
-Answers are given one at a time in the order of the sites' names, each dropped by the caller before
-the next is pulled, so the coordinator never holds more than one. Whatever is wrong with an answer
-(late, unsigned, malformed, a refusal) becomes a `Failure` with a code; the others go on.
+Answers are given one at a time, each dropped by the caller before the next is pulled, so the
+coordinator never holds more than one; in the order of the sites' names, or as they come. Whatever
+is wrong with an answer (late, unsigned, malformed, a refusal) becomes a `Failure` with a code; the
+others go on.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -144,11 +145,21 @@ class Exchange:
         return self.ask_each(dict.fromkeys(sites, question), deadline_seconds)
 
     def ask_each(
-        self, questions: Mapping[SiteId, Question], deadline_seconds: float
+        self,
+        questions: Mapping[SiteId, Question],
+        deadline_seconds: float,
+        *,
+        as_they_come: bool = False,
     ) -> Iterator[Answer | Failure]:
         """Ask each site its own question; answers and failures come in the order of `questions`.
 
         A site that was not there when the run went on is looked for, and asked once it was found.
+
+        Args:
+            questions: By site.
+            deadline_seconds: For all of them.
+            as_they_come: Give whose answer is there first, where the Grid can tell: whoever adds
+                vectors up in any order need not leave them lying while a slower site works.
         """
         if any(site in self._roster for site in questions.keys() - self._sites.nodes.keys()):
             self._sites.look_again()
@@ -161,13 +172,26 @@ class Exchange:
                 encoded, last = messages.encode_message(question.message), question
             sent[site] = self._link.push(question, encoded, self._sites.nodes[site], recipient=site)
         ends = self._clock.now_seconds() + deadline_seconds
-        for site in questions:
+        left = list(questions)
+        while left:
+            site = self._whose_turn(left[0], sent, ends) if as_they_come else left[0]
+            left.remove(site)
             if site not in sent:  # no node answered for it
                 yield Failure(site, NODE_UNAVAILABLE if site in self._roster else NOT_IN_ROSTER)
                 continue
             # Named by nothing here: a vector would live on while the next one is pulled.
             yield self._await(sent, site, ends) or Failure(site, LATE)
             del sent[site]
+
+    def _whose_turn(self, first: SiteId, sent: Mapping[SiteId, Sent], ends: float) -> SiteId:
+        """Wait until somebody's answer is there; who is first, where nobody's is or can be told."""
+        while first in sent and first in self._roster:
+            there = self._link.first_answered(sent)
+            if there is not None:
+                return there
+            if not self._link.knows_who_is_first or self._clock.now_seconds() >= ends:
+                break
+        return first
 
     def _await(
         self, sent: Mapping[SiteId, Sent], site: SiteId, ends: float

@@ -161,14 +161,12 @@ class SecureAttempt:
             more, still = self._ready(held_back, deadline_seconds)
             keys |= more
             refused = [failed for failed in refused if failed.site not in held_back] + still
-        for failed in refused:
-            self._failed(failed)
+        self._note(refused)
         try:
             state, left_out = machine.open_directory(self._rules, self._binding, keys)
         except FedwardError as error:
             raise self._too_few("READY", error) from error
-        for site, code in sorted(left_out.items()):
-            self._failed(Failure(site, code))
+        self._note([Failure(site, code) for site, code in left_out.items()])
         return state
 
     def _ready(
@@ -176,7 +174,8 @@ class SecureAttempt:
     ) -> tuple[dict[SiteId, bytes], list[Failure]]:
         keys: dict[SiteId, bytes] = {}
         refused: list[Failure] = []
-        for outcome in self.exchange.ask(self.question, sites, deadline_seconds):
+        asked = dict.fromkeys(sites, self.question)
+        for outcome in self.exchange.ask_each(asked, deadline_seconds, as_they_come=True):
             reply = outcome.message if isinstance(outcome, Answer) else None
             if isinstance(reply, messages.SecureReady):
                 keys[outcome.site] = reply.keys
@@ -229,27 +228,33 @@ class SecureAttempt:
         questions = {site: self._step("mask", body) for site, body in requests.items()}
         totals = MaskedTotals.empty(self.layout)
         signed: dict[SiteId, bytes] = {}
-        for outcome in self.exchange.ask_each(questions, self._deadline):
-            if self._is_added(outcome, totals):
+        failures: list[Failure] = []
+        for outcome in self.exchange.ask_each(questions, self._deadline, as_they_come=True):
+            failure = self._add(outcome, totals)
+            if failure is None:
                 signed[outcome.site] = signed_beside(outcome)
+                # While others mask yet, as in `_ready`.
+                with contextlib.suppress(FedwardError):
+                    machine.verify_in_advance(state, outcome.site, signed[outcome.site])
+            else:
+                failures.append(failure)
             del outcome  # or its vector would live on while the next one is pulled
+        self._note(failures)
         try:
             state = machine.fix_survivors(state, signed)
             return machine.take_confirmations_in_advance(state, signed), totals
         except FedwardError as error:
             raise self._too_few("mask", error) from error
 
-    def _is_added(self, outcome: Answer | Failure, totals: MaskedTotals) -> bool:
-        """Add what one site sent; where that cannot be, note why."""
+    def _add(self, outcome: Answer | Failure, totals: MaskedTotals) -> Failure | None:
+        """Add what one site sent; where that cannot be, give why."""
         if not is_reply(outcome, "mask", {messages.MASKED, messages.LANE}):
-            self._failed(failure_of(outcome))
-            return False
+            return failure_of(outcome)
         try:
             totals.add(outcome.arrays, self.layout)  # type: ignore[union-attr]
         except FedwardError as error:
-            self._failed(Failure(outcome.site, error.code))
-            return False
-        return True
+            return Failure(outcome.site, error.code)
+        return None
 
     def _confirm(self, state: machine.AttemptState) -> machine.AttemptState:
         if len(state.confirmed) >= state.threshold:
@@ -301,7 +306,7 @@ class SecureAttempt:
         take: Callable[[machine.AttemptState, SiteId, bytes], machine.AttemptState],
     ) -> tuple[machine.AttemptState, list[Failure]]:
         failures: list[Failure] = []
-        for outcome in self.exchange.ask_each(questions, self._deadline):
+        for outcome in self.exchange.ask_each(questions, self._deadline, as_they_come=True):
             if not is_reply(outcome, step, set()):
                 failures.append(failure_of(outcome))
                 continue
@@ -309,9 +314,13 @@ class SecureAttempt:
                 state = take(state, outcome.site, outcome.message.body)  # type: ignore[union-attr]
             except FedwardError as error:
                 failures.append(Failure(outcome.site, error.code))
-        for failed in failures:
-            self._failed(failed)
+        self._note(failures)
         return state, failures
+
+    def _note(self, failures: list[Failure]) -> None:
+        """Note why sites fell out in a step, in the order of their names: they came in any."""
+        for failed in sorted(failures, key=lambda failed: failed.site):
+            self._failed(failed)
 
     def _failed(self, failure: Failure) -> None:
         """Note why a site is out of it: the first reason, which the others follow from."""

@@ -120,6 +120,9 @@ class SiteLink:
         self.poll_seconds = float(getattr(grid, "poll_seconds", _POLL_SECONDS))
         """Between two looks for an answer; 0 where the Grid waits by itself."""
         self._is_lost: Callable[[str], bool] = getattr(grid, "is_lost", _nothing_is_lost)
+        self._first_answered: Callable[[list[str]], str | None] = getattr(
+            grid, "first_answered", _nobody_is_known
+        )
 
     @property
     def has_rounds_in_memory(self) -> bool:
@@ -173,6 +176,17 @@ class SiteLink:
             return False
         sent.message_ids.append(self._hand_over(sent.question, sent.envelope, sent.node))
         return True
+
+    @property
+    def knows_who_is_first(self) -> bool:
+        """Whether the Grid can tell whose answer is there, without giving it."""
+        return self._first_answered is not _nobody_is_known
+
+    def first_answered(self, sent: Mapping[SiteId, Sent]) -> SiteId | None:
+        """Give a site whose answer is there, of a Grid that can tell; None where none is yet."""
+        newest = {message.message_ids[-1]: site for site, message in sent.items()}
+        message_id = self._first_answered(list(newest))
+        return None if message_id is None else newest[message_id]
 
     def answer_of(self, sent: Sent, site: SiteId | None) -> Answer | Failure | None:
         """Give what came for a message; None where nothing has."""
@@ -236,6 +250,12 @@ class SiteLink:
 def _is_cut_short(reply: Message) -> bool:
     """Say whether the link has a message or its answer no longer, or never had it whole."""
     return reply.has_error() and reply.error.code == ErrorCode.MESSAGE_UNAVAILABLE
+
+
+def _nobody_is_known(message_ids: list[str]) -> str | None:
+    """Say so of a Grid that cannot tell without giving the answer."""
+    del message_ids
+    return None
 
 
 def _nothing_is_lost(message_id: str) -> bool:

@@ -112,8 +112,8 @@ class WorkerGrid(InProcessGrid):
         self._hand_out([])
         return pushed
 
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Give the answers that are there; wait a moment where none is."""
+    def first_answered(self, message_ids: Iterable[str]) -> str | None:
+        """Give the first of these messages whose answer is there; wait a moment where none is."""
         if self._stop.is_set():
             raise StoppedError("the simulation was stopped", hint="go on with --resume")
         wanted = list(message_ids)
@@ -121,6 +121,12 @@ class WorkerGrid(InProcessGrid):
         if not any(message_id in self._answers for message_id in wanted):
             self._collect(_WAIT_SECONDS)
             self._hand_out(wanted)
+        return next((message_id for message_id in wanted if message_id in self._answers), None)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Give the answers that are there; wait a moment where none is."""
+        wanted = list(message_ids)
+        self.first_answered(wanted)
         here = [message_id for message_id in wanted if message_id in self._answers]
         for message_id in here:
             self._unanswered.pop(message_id, None)

@@ -94,6 +94,37 @@ class ScriptedGrid(InProcessGrid):
         return []
 
 
+class TellingGrid(ScriptedGrid):
+    """Knows whose answer is there: each comes at a time of the clock.
+
+    Args:
+        clock: What a wait for an answer takes passes on it.
+        ready_seconds: By site; one that is not named answers at once.
+    """
+
+    poll_seconds = 0.0
+
+    def __init__(self, clock: FakeClock, **ready_seconds: float) -> None:
+        super().__init__({})
+        self.clock = clock
+        self.ready_seconds = ready_seconds
+
+    def first_answered(self, message_ids: Iterable[str]) -> str | None:
+        ready = {i: self.ready_seconds.get(self.site_of(i), 0.0) for i in message_ids}
+        there = [message_id for message_id, seconds in ready.items() if seconds <= self.clock.now]
+        if not there:
+            self.clock.sleep(0.2)
+        return there[0] if there else None
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        wanted = list(message_ids)
+        there = self.first_answered(wanted)
+        return [] if there is None else super().pull_messages([there])
+
+    def site_of(self, message_id: str) -> str:
+        return NODES[self._waiting[message_id].metadata.dst_node_id]
+
+
 class LosingGrid(ScriptedGrid):
     """Loses the first messages to some sites, which nobody hears of but by asking whether it did.
 

@@ -254,6 +254,23 @@ def test_the_request_to_unmask_stays_the_same_when_more_sites_confirm(four: Fede
     assert coordinator.unmask_request(four.attempt) == before
 
 
+def test_what_was_signed_in_advance_is_checked_before_the_survivors_are_fixed(
+    four: Federation,
+) -> None:
+    four.begin()
+    four.share()
+    site, other = four.sites[:2]
+    answers = {}
+    for masking in (site, other):
+        four.mask_one(masking, coordinator.mask_request(four.attempt, masking))
+        answers[masking] = four.in_advance[masking]
+
+    coordinator.verify_in_advance(four.attempt, site, answers[site])
+    code = code_of(lambda: coordinator.verify_in_advance(four.attempt, site, answers[other]))
+    assert code == codes.FOREIGN_KEY
+    assert four.attempt.survivors == ()
+
+
 def test_a_confirmation_of_other_lists_is_refused(four: Federation) -> None:
     four.begin()
     four.share()
