@@ -226,13 +226,7 @@ def mask(
         return dataclasses.replace(state, secrets=secrets), vector
     # The same masks on the same contribution give the same bytes, which are hashed to be sent.
     if state.secrets.masked_sha256 != vector.sha256:
-        words.fill(0)
-        lane.fill(0)
-        raise AggregationRefusedError(
-            "another contribution than before was to be masked with the same keys",
-            hint="two of them would show their difference; the attempt has to be abandoned",
-            code=codes.SECOND_REQUEST,
-        )
+        raise _second_contribution(words, lane)
     return state, vector
 
 
@@ -328,6 +322,17 @@ def abandon(state: MemberState, rules: MemberRules) -> tuple[MemberState, bytes]
         state, stage=Stage.ABANDONED, abandonments={**state.abandonments, own: signed}
     )
     return after, signed
+
+
+def _second_contribution(words: Words, lane: NDArray[np.uint64]) -> AggregationRefusedError:
+    """Wipe what was masked with keys that another contribution was masked with, and say so."""
+    words.fill(0)
+    lane.fill(0)
+    return AggregationRefusedError(
+        "another contribution than before was to be masked with the same keys",
+        hint="two of them would show their difference; the attempt has to be abandoned",
+        code=codes.SECOND_REQUEST,
+    )
 
 
 def _confirmed(

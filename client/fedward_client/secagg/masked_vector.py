@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fedward_common.crypto.mask_stream import Words
 from fedward_common.crypto.secret_bytes import SecretBytes
 from fedward_common.secagg.packing import pack_in_place
-from fedward_common.wire.envelope import HashedArray, hash_of_array, remember_hash
+from fedward_common.wire.envelope import HashedArray, hashed
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,8 @@ class MaskedVector:
     @classmethod
     def of(cls, words: Words, lane: NDArray[np.uint64], packed_bytes: int) -> "MaskedVector":
         """Take masked words and lane, which are packed within their memory."""
-        packed, signed = pack_in_place(words, packed_bytes), lane.view(np.int64)
-        return cls(
-            remember_hash(packed, hash_of_array(packed)),
-            remember_hash(signed, hash_of_array(signed)),
-        )
+        sent = hashed({"words": pack_in_place(words, packed_bytes), "lane": lane.view(np.int64)})
+        return cls(sent["words"], sent["lane"])
 
     @property
     def sha256(self) -> SecretBytes:

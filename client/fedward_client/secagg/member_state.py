@@ -164,7 +164,9 @@ class _PlainSecrets:
     self_mask_seed: bytes | None
     pair_keys: dict[str, bytes]
     held: dict[str, _PlainShares]
-    contribution_sha256: bytes | None  # of the masked one; the name is that of the first release
+    # Of the masked vector. In a state that an earlier build stored it is of the contribution, which
+    # is then not masked again; all else of that state still counts.
+    contribution_sha256: bytes | None
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ class Exchange:
         *,
         as_they_come: bool = False,
     ) -> Iterator[Answer | Failure]:
-        """Ask each site its own question; answers and failures come in the order of `questions`.
+        """Ask each site its own question; give outcomes in that order, or as they come.
 
         A site that was not there when the run went on is looked for, and asked once it was found.
 
@@ -172,9 +172,9 @@ class Exchange:
                 encoded, last = messages.encode_message(question.message), question
             sent[site] = self._link.push(question, encoded, self._sites.nodes[site], recipient=site)
         ends = self._clock.now_seconds() + deadline_seconds
-        left = list(questions)
+        left, is_any = list(questions), as_they_come and self._link.tells_who_answered
         while left:
-            site = self._whose_turn(left[0], sent, ends) if as_they_come else left[0]
+            site = self._whose_turn(left[0], sent, ends) if is_any else left[0]
             left.remove(site)
             if site not in sent:  # no node answered for it
                 yield Failure(site, NODE_UNAVAILABLE if site in self._roster else NOT_IN_ROSTER)
@@ -184,13 +184,12 @@ class Exchange:
             del sent[site]
 
     def _whose_turn(self, first: SiteId, sent: Mapping[SiteId, Sent], ends: float) -> SiteId:
-        """Wait until somebody's answer is there; who is first, where nobody's is or can be told."""
-        while first in sent and first in self._roster:
+        """Wait until somebody's answer is there; give who is first, where nobody's came in time."""
+        # Past the end nobody is waited for any more, so no worker should be given more work.
+        while first in sent and first in self._roster and self._clock.now_seconds() < ends:
             there = self._link.first_answered(sent)
             if there is not None:
                 return there
-            if not self._link.knows_who_is_first or self._clock.now_seconds() >= ends:
-                break
         return first
 
     def _await(

@@ -120,8 +120,8 @@ class SiteLink:
         self.poll_seconds = float(getattr(grid, "poll_seconds", _POLL_SECONDS))
         """Between two looks for an answer; 0 where the Grid waits by itself."""
         self._is_lost: Callable[[str], bool] = getattr(grid, "is_lost", _nothing_is_lost)
-        self._first_answered: Callable[[list[str]], str | None] = getattr(
-            grid, "first_answered", _nobody_is_known
+        self._first_answered: Callable[[list[str]], str | None] | None = getattr(
+            grid, "first_answered", None
         )
 
     @property
@@ -178,12 +178,19 @@ class SiteLink:
         return True
 
     @property
-    def knows_who_is_first(self) -> bool:
-        """Whether the Grid can tell whose answer is there, without giving it."""
-        return self._first_answered is not _nobody_is_known
+    def tells_who_answered(self) -> bool:
+        """Whether the Grid can tell whose answer is there, without giving it.
+
+        It has to wait by itself and to lose nothing: whoever waits for the first of many answers
+        neither sleeps nor sends anything again.
+        """
+        may_lose = self._is_lost is not _nothing_is_lost
+        return self._first_answered is not None and not self.poll_seconds and not may_lose
 
     def first_answered(self, sent: Mapping[SiteId, Sent]) -> SiteId | None:
-        """Give a site whose answer is there, of a Grid that can tell; None where none is yet."""
+        """Give a site whose answer is there; None where none is, after the Grid waited a moment."""
+        if self._first_answered is None:
+            return None
         newest = {message.message_ids[-1]: site for site, message in sent.items()}
         message_id = self._first_answered(list(newest))
         return None if message_id is None else newest[message_id]
@@ -250,12 +257,6 @@ class SiteLink:
 def _is_cut_short(reply: Message) -> bool:
     """Say whether the link has a message or its answer no longer, or never had it whole."""
     return reply.has_error() and reply.error.code == ErrorCode.MESSAGE_UNAVAILABLE
-
-
-def _nobody_is_known(message_ids: list[str]) -> str | None:
-    """Say so of a Grid that cannot tell without giving the answer."""
-    del message_ids
-    return None
 
 
 def _nothing_is_lost(message_id: str) -> bool:

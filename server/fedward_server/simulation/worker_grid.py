@@ -118,6 +118,7 @@ class WorkerGrid(InProcessGrid):
             raise StoppedError("the simulation was stopped", hint="go on with --resume")
         wanted = list(message_ids)
         self._hand_out(wanted)
+        # Only where none is there: whoever waits for many would else have all of them lie here.
         if not any(message_id in self._answers for message_id in wanted):
             self._collect(_WAIT_SECONDS)
             self._hand_out(wanted)

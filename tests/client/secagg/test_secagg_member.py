@@ -119,6 +119,24 @@ def test_another_lane_is_never_masked_with_the_same_keys(four: Federation) -> No
     assert code_of(lambda: four.mask_one(site, request)) == codes.SECOND_REQUEST
 
 
+def test_a_state_that_names_its_contribution_masks_no_more_but_still_unmasks(
+    four: Federation,
+) -> None:
+    """So an earlier build stored it: with the hash of what was masked, not of what came of it."""
+    site = four.sites[0]
+    up_to(four, Stage.MASKED)
+    secrets = four.states[site].secrets
+    assert secrets is not None
+    earlier = dataclasses.replace(secrets, masked_sha256=SecretBytes(bytes(32)))
+    four.keep(site, dataclasses.replace(four.states[site], secrets=earlier))
+
+    request = request_of(four, "mask", site)
+    assert code_of(lambda: four.mask_one(site, request)) == codes.SECOND_REQUEST
+    four.confirm()
+    four.unmask()
+    assert four.states[site].stage is Stage.UNMASKED
+
+
 def test_a_refused_request_masks_nothing(four: Federation) -> None:
     site = four.sites[0]
     up_to(four, Stage.SHARED)

@@ -17,7 +17,6 @@ from tests.server.coordinator.scripted_sites import (
     ComingGrid,
     Script,
     ScriptedGrid,
-    TellingGrid,
     ask,
     changed,
     exchange_over,
@@ -63,61 +62,6 @@ def test_an_answer_that_its_caller_dropped_is_gone_when_the_next_one_is_pulled()
         vectors.append(weakref.ref(answer.arrays["update"]))
         del answer
     assert living == [0, 0, 0]
-
-
-def telling_exchange(**ready_seconds: float) -> tuple[Exchange, TellingGrid, dict[str, Any]]:
-    """Give an exchange over a Grid that knows who is first, and the roster, which may shrink."""
-    clock = FakeClock()
-    grid = TellingGrid(clock)
-    roster = {site: key.verifying_key for site, key in KEYS.items()}
-    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
-    exchange.find_sites(question(), DEADLINE_SECONDS)
-    grid.ready_seconds = ready_seconds
-    return exchange, grid, roster  # type: ignore[return-value]
-
-
-def ask_as_they_come(exchange: Exchange) -> list[Answer | Failure]:
-    asked = dict.fromkeys(KEYS, question())
-    return list(exchange.ask_each(asked, DEADLINE_SECONDS, as_they_come=True))
-
-
-def test_answers_are_given_as_they_come_to_whoever_wants_them_so() -> None:
-    exchange, grid, _ = telling_exchange(alder=3.0, birch=2.0, cedar=1.0)
-    outcomes = ask_as_they_come(exchange)
-    assert [outcome.site for outcome in outcomes] == list(reversed(SITES))
-    assert all(isinstance(outcome, Answer) for outcome in outcomes)
-    assert [site for site, _ in grid.requests[-3:]] == list(reversed(SITES))
-
-
-def test_whoever_wants_them_in_order_waits_for_the_first_though_others_are_there() -> None:
-    exchange, _, _ = telling_exchange(alder=3.0)
-    outcomes = list(exchange.ask(question(), list(KEYS), DEADLINE_SECONDS))
-    assert [outcome.site for outcome in outcomes] == list(SITES)
-
-
-def test_where_nobody_can_tell_who_is_first_answers_come_in_order() -> None:
-    exchange, _ = exchange_over({})
-    assert [outcome.site for outcome in ask_as_they_come(exchange)] == list(SITES)
-
-
-def test_a_site_that_is_late_does_not_keep_the_others_from_being_given_as_they_come() -> None:
-    exchange, grid, _ = telling_exchange(alder=10 * DEADLINE_SECONDS, cedar=1.0)
-    outcomes = ask_as_they_come(exchange)
-    assert [outcome.site for outcome in outcomes] == ["birch", "cedar", "alder"]
-    assert outcomes[-1] == Failure(SiteId("alder"), "LATE")
-    assert grid.clock.now == pytest.approx(DEADLINE_SECONDS, abs=1.0)
-
-
-def test_who_left_the_roster_is_not_waited_for_as_they_come() -> None:
-    exchange, grid, roster = telling_exchange(alder=10 * DEADLINE_SECONDS)
-    outcomes = []
-    for outcome in exchange.ask_each(
-        dict.fromkeys(KEYS, question()), DEADLINE_SECONDS, as_they_come=True
-    ):
-        roster.pop(SiteId("alder"), None)
-        outcomes.append(outcome)
-    assert outcomes[1] == Failure(SiteId("alder"), "NOT_IN_ROSTER")
-    assert grid.clock.now < 1.0
 
 
 def test_a_request_is_signed_for_its_one_recipient() -> None:

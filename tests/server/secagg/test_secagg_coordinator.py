@@ -19,6 +19,7 @@ from fedward_common.errors import MalformedMessageError
 from fedward_common.identities import SiteId
 from fedward_common.secagg import refusal_codes as codes
 from fedward_common.secagg.messages import (
+    Confirmation,
     RevealedShare,
     RoundKeys,
     ShareAnnouncement,
@@ -268,7 +269,9 @@ def test_what_was_signed_in_advance_is_checked_before_the_survivors_are_fixed(
     coordinator.verify_in_advance(four.attempt, site, answers[site])
     code = code_of(lambda: coordinator.verify_in_advance(four.attempt, site, answers[other]))
     assert code == codes.FOREIGN_KEY
-    assert four.attempt.survivors == ()
+    forged = encode(Confirmation(site, decode(Confirmation, answers[other]).signature))
+    code = code_of(lambda: coordinator.verify_in_advance(four.attempt, site, forged))
+    assert code == codes.BAD_SIGNATURE
 
 
 def test_a_confirmation_of_other_lists_is_refused(four: Federation) -> None:
