@@ -21,7 +21,7 @@ def lane_of() -> NDArray[np.uint64]:
 
 @pytest.mark.parametrize("packed_bytes", [3, 4, 8])
 def test_words_are_packed_and_each_array_knows_its_hash(packed_bytes: int) -> None:
-    packed = pack(words_of(packed_bytes).copy(), packed_bytes).copy()
+    packed = pack(words_of(packed_bytes), packed_bytes)
     vector = MaskedVector.of(words_of(packed_bytes), lane_of(), packed_bytes)
     np.testing.assert_array_equal(vector.words, packed)
     np.testing.assert_array_equal(vector.lane.view(np.uint64), lane_of())

@@ -16,12 +16,19 @@ from fedward_common.identities import SiteId
 from fedward_server.coordinator.exchange import Answer, Exchange, Failure
 
 
+class ForgetfulGrid(TellingGrid):
+    """Tells who answered, and may lose messages."""
+
+    def is_lost(self, message_id: str) -> bool:
+        return False
+
+
 def telling_exchange(
-    **ready_seconds: float,
+    kind: type[TellingGrid] = TellingGrid, /, **ready_seconds: float
 ) -> tuple[Exchange, TellingGrid, dict[SiteId, VerifyingKey]]:
     """Give an exchange over a Grid that tells who answered, and the roster, which may shrink."""
     clock = FakeClock()
-    grid = TellingGrid(clock)
+    grid = kind(clock)
     roster = {site: key.verifying_key for site, key in KEYS.items()}
     exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
     exchange.find_sites(question(), DEADLINE_SECONDS)
@@ -80,19 +87,7 @@ def test_late_sites_share_one_deadline_as_they_come() -> None:
     assert grid.clock.now == pytest.approx(DEADLINE_SECONDS + 0.2 * len(SITES), abs=0.21)
 
 
-class ForgetfulGrid(TellingGrid):
-    """Tells who answered, and may lose messages."""
-
-    def is_lost(self, message_id: str) -> bool:
-        return False
-
-
 def test_over_a_grid_that_may_lose_messages_each_is_waited_for_in_order() -> None:
     """Whoever waits for the first of many sends nothing again."""
-    clock = FakeClock()
-    grid = ForgetfulGrid(clock)
-    roster = {site: key.verifying_key for site, key in KEYS.items()}
-    exchange = Exchange(grid, COORDINATOR_KEY, roster, clock)
-    exchange.find_sites(question(), DEADLINE_SECONDS)
-    grid.ready_seconds = {"alder": 3.0}
+    exchange, _, _ = telling_exchange(ForgetfulGrid, alder=3.0)
     assert [outcome.site for outcome in ask_as_they_come(exchange)] == list(SITES)
