@@ -28,12 +28,15 @@ PLAIN = (
 PRIVATE = ("privacy.mechanism=per-site", "privacy.epsilon=4.0", "privacy.delta=1e-4")
 SCAFFOLD = (*PLAIN, "strategy.name=scaffold")
 FEDADAM = (*PLAIN, "strategy.name=fedadam", "strategy.learning_rate=0.02")
+MEDIAN = (*PLAIN, "strategy.name=median")
 FEDPROX = (*PLAIN, "strategy.name=fedavg", "training.proximal_mu=0.5")
 STRATEGIES = {
     "scaffold": SCAFFOLD,
     "private scaffold": (*SCAFFOLD, *PRIVATE),
     "fedadam": FEDADAM,
     "private fedadam": (*FEDADAM, *PRIVATE),
+    "median": MEDIAN,
+    "private median": (*MEDIAN, *PRIVATE),
     "fedprox": FEDPROX,
     "private fedprox": (*FEDPROX, *PRIVATE),
 }

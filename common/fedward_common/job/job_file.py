@@ -32,6 +32,7 @@ from fedward_common.job.sections import (
 )
 from fedward_common.job.secure_aggregation_rules import check_secure_aggregation_fits_job
 from fedward_common.job.secure_aggregation_section import SecureAggregationSection
+from fedward_common.job.single_update_rules import check_single_updates_fit_job
 from fedward_common.job.training_section import (
     AugmentationSection,
     LossSection,
@@ -93,6 +94,7 @@ class Job:
         _check_privacy_fits_training(self)
         check_joint_fits_job(self)
         check_scaffold_fits_job(self)
+        check_single_updates_fit_job(self)
         check_secure_aggregation_fits_job(self)
         _check_loss_fits_task(self)
         _check_selection_fits_task(self)

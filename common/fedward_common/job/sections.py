@@ -159,7 +159,7 @@ class StrategySection:
     FedAdam's.
     """
 
-    name: Literal["fedavg", "fedavgm", "fedadam", "scaffold"] = "fedavg"
+    name: Literal["fedavg", "fedavgm", "fedadam", "scaffold", "median"] = "fedavg"
     learning_rate: float = 1.0
     momentum: float = 0.0
     beta1: float = 0.9

@@ -35,6 +35,17 @@ class ModelState:
     round: int
 
 
+def require_usable(vector: NDArray[np.float32], what: str) -> None:
+    """Refuse a vector of one site that would spoil what it is added to.
+
+    Raises:
+        UnusableUpdateError: A value is NaN, infinite or beyond 1e6.
+    """
+    # A NaN anywhere is the least and the greatest, and compares as neither.
+    if not (vector.min() >= -MAX_CHANGE and vector.max() <= MAX_CHANGE):
+        raise UnusableUpdateError(f"{what} holds NaN, infinity or a value beyond 1e6")
+
+
 class GlobalModel:
     """Weights, optional moving average, and the sum of the round under way.
 
@@ -72,9 +83,7 @@ class GlobalModel:
             UnusableUpdateError: A value is NaN, infinite or beyond 1e6; nothing was added.
         """
         update = update.view(np.ndarray)  # numpy asks a subclass at each step what it overrides
-        # A NaN anywhere is the least and the greatest, and compares as neither.
-        if not (update.min() >= -MAX_CHANGE and update.max() <= MAX_CHANGE):
-            raise UnusableUpdateError("an update holds NaN, infinity or a value beyond 1e6")
+        require_usable(update, "an update")
         if self._sum is None:
             self._sum = self._empty_sum()
         for at in range(0, update.size, _BLOCK):

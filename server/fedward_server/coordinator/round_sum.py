@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from fedward_common.errors import (
     MalformedMessageError,
     QuorumError,
-    UnusableUpdateError,
     WeightsMismatchError,
 )
 from fedward_common.job.job_file import Job
@@ -25,11 +24,14 @@ from fedward_common.secagg.codec import RingCodec, VectorCodec
 from fedward_common.wire import messages
 from fedward_common.wire.contribution import ContributionVector, contribution_vectors
 from fedward_common.wire.envelope import Arrays
-from fedward_server.coordinator.global_model import MAX_CHANGE, GlobalModel
+from fedward_server.coordinator.global_model import GlobalModel, require_usable
 from fedward_server.coordinator.run_setup import RunSetup
 from fedward_server.optimizers import Scaffold
 
 Contribution = Arrays
+
+# A median needs all updates beside each other; so many numbers of each at a time.
+_BLOCK = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,10 @@ def round_sum_of(setup: RunSetup, model: GlobalModel) -> RoundSum:
         return JointSum(model, job, joint_constants_of(job, num_sites, num_parameters))
     if isinstance(model.optimizer, Scaffold):
         return ScaffoldSum(model, model.optimizer, job, num_sites)
-    limit = job.secure_aggregation.mean_norm_limit
-    return UpdateSum(model, contribution_vectors(job, num_parameters)[0], limit)
+    (vector,) = contribution_vectors(job, num_parameters)
+    if job.strategy.name == "median":
+        return UpdateMedian(model, vector)
+    return UpdateSum(model, vector, job.secure_aggregation.mean_norm_limit)
 
 
 class UpdateSum:
@@ -153,6 +157,56 @@ class UpdateSum:
         self._model.commit_round()
 
 
+class UpdateMedian:
+    """The median of the sites' updates, coordinate by coordinate, in the place of their mean.
+
+    As long as more than half of the sites are honest, each coordinate lies between the least and
+    the largest that an honest site sent, whatever the others did (Yin et al. 2018,
+    arXiv:1803.01498, definition 1). All updates of a round are kept until its commit.
+
+    Args:
+        model: Takes the median as the round's one update.
+        vector: The update in a contribution.
+    """
+
+    def __init__(self, model: GlobalModel, vector: ContributionVector) -> None:
+        self._model, self._vector = model, vector
+        self._updates: list[NDArray[np.float32]] = []
+        self.contribution = frozenset({vector.name})
+
+    def beside_weights(self) -> dict[str, bytes]:
+        """Nothing."""
+        return {}
+
+    def clear(self) -> None:
+        """Forget whatever was added."""
+        self._updates.clear()
+
+    def add(self, unverified: Contribution, weight: float) -> None:
+        """Keep one site's update; every weight is 1."""
+        update = _verified(unverified, self._vector).view(np.ndarray)
+        require_usable(update, "an update")
+        self._updates.append(update)
+
+    def take(self, total: MaskedTotal) -> None:
+        """Refuse: a sum has no median. Jobs with masks are refused when they are read."""
+        raise MalformedMessageError("a median is made of single updates, and a sum came")
+
+    def require_enough(self, what: str) -> None:
+        """Any number will do; the job's quorum decides."""
+
+    def commit(self, round_number: int) -> None:
+        """Take the median of the updates."""
+        updates, self._updates = self._updates, []
+        median = np.empty(self._vector.length, dtype=np.float32)
+        for at in range(0, median.size, _BLOCK):
+            block = slice(at, at + _BLOCK)
+            median[block] = np.median([update[block] for update in updates], axis=0)
+        self._model.begin_round()
+        self._model.take_sum(median, 1.0)
+        self._model.commit_round()
+
+
 class ScaffoldSum:
     """Updates as ever, and the changes of the sites' control variates beside them.
 
@@ -186,8 +240,7 @@ class ScaffoldSum:
     def add(self, unverified: Contribution, weight: float) -> None:
         """Add one site's update and change, or neither."""
         change = _verified(unverified, self._change)
-        if not (change.min() >= -MAX_CHANGE and change.max() <= MAX_CHANGE):
-            raise UnusableUpdateError("a change holds NaN, infinity or a value beyond 1e6")
+        require_usable(change, "a change")
         self._updates.add(unverified, weight)
         self._changes += change
 

@@ -217,6 +217,7 @@ def test_a_job_with_the_joint_mechanism_is_taken() -> None:
         ({"training.l2": 1e-6}, "training.l2"),
         ({"training.proximal_mu": 1e-6}, "training.proximal_mu"),
         ({"strategy.name": "scaffold"}, "strategy.name"),
+        ({"strategy.name": "median"}, "privacy.mechanism"),
         ({"training.optimizer.name": "adam"}, "training.optimizer.name"),
         ({"training.optimizer.momentum": 0.9}, "training.optimizer.momentum"),
         ({"training.mixed_precision": True}, "training.mixed_precision"),

@@ -9,12 +9,16 @@ from fedward_common.job.job_file import job_from_table, table_of_job
 
 SCAFFOLD: dict[str, Any] = {"strategy.name": "scaffold", "strategy.weighting": "uniform"}
 FEDADAM: dict[str, Any] = {"strategy.name": "fedadam", "strategy.learning_rate": 0.01}
+MEDIAN: dict[str, Any] = {"strategy.name": "median", "strategy.weighting": "uniform"}
 PRIVATE = {"privacy.mechanism": "per-site", "privacy.epsilon": 8.0, "privacy.delta": 1e-5}
 TAKEN: list[dict[str, Any]] = [
     SCAFFOLD,
     FEDADAM,
     SCAFFOLD | PRIVATE,
     FEDADAM | PRIVATE,
+    MEDIAN,
+    MEDIAN | PRIVATE,
+    MEDIAN | {"training.proximal_mu": 0.1, "strategy.learning_rate": 0.5},
     SCAFFOLD | {"training.schedule.name": "cosine", "training.l2": 0.1},
     {"strategy": {"name": "fedadam", "learning_rate": 0.5, "beta1": 0.0, "beta2": 0.0, "tau": 1}},
     {"training.proximal_mu": 0},
@@ -56,6 +60,9 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("training.optimizer.momentum", SCAFFOLD | {"training.optimizer.momentum": 0.9}),
     ("training.mixed_precision", SCAFFOLD | {"training.mixed_precision": True}),
     ("training.proximal_mu", SCAFFOLD | {"training.proximal_mu": 0.1}),
+    ("strategy.name", MEDIAN | {"secure_aggregation.enabled": True}),
+    ("strategy.weighting", MEDIAN | {"strategy.weighting": "bands"}),
+    ("strategy.momentum", MEDIAN | {"strategy.momentum": 0.9}),
 ]
 
 
@@ -66,6 +73,13 @@ def test_what_a_strategy_cannot_go_with_is_refused_with_its_key(
     error = refusal_of(changes)
     assert str(error).startswith(f"{key} ")
     assert error.hint
+
+
+def test_a_strategy_of_single_updates_says_so_and_asks_for_the_switch() -> None:
+    error = refusal_of(MEDIAN | {"secure_aggregation.enabled": True})
+    assert "which needs each site's own update" in str(error)
+    assert "set secure_aggregation.enabled = false" in str(error.hint)
+    assert "each site's policy must allow" in str(error.hint)
 
 
 def test_without_a_word_of_it_there_is_no_proximal_term() -> None:

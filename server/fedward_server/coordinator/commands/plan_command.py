@@ -74,7 +74,7 @@ def plan_of(planned: PlannedRun) -> Plan:
             "attempts": job.quorum.attempts,
         },
         "secure_aggregation": dataclasses.asdict(rules) if rules else None,
-        "coordinator_memory_bytes": coordinator_memory_bytes(job, num_parameters),
+        "coordinator_memory_bytes": coordinator_memory_bytes(job, num_sites, num_parameters),
         "privacy": {
             "mechanism": job.privacy.mechanism,
             "epsilon": job.privacy.epsilon,

@@ -114,10 +114,11 @@ def sum_rules(job: Job, num_sites: int) -> SumRules | None:
     return SumRules(num_sites, threshold, num_sites - threshold, largest_coalition(num_sites))
 
 
-def coordinator_memory_bytes(job: Job, num_parameters: int) -> int:
+def coordinator_memory_bytes(job: Job, num_sites: int, num_parameters: int) -> int:
     """Estimate what the coordinator holds of the model, without Flower's copies of messages."""
     vectors = 3  # weights, running sum, one answer in hand
-    vectors += {"fedavg": 0, "fedavgm": 1, "fedadam": 2, "scaffold": 3}[job.strategy.name]
+    beside = {"fedavg": 0, "fedavgm": 1, "fedadam": 2, "scaffold": 3, "median": num_sites - 1}
+    vectors += beside[job.strategy.name]
     vectors += job.strategy.ema_decay > 0
     vectors += 2 * (job.privacy.mechanism == "joint")  # its sum is of 64-bit numbers
     return vectors * _FLOAT32_BYTES * num_parameters

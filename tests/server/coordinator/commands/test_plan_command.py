@@ -115,8 +115,12 @@ def test_a_sum_of_ten_needs_seven() -> None:
 
 def test_memory_grows_with_what_the_strategy_keeps() -> None:
     plain = changed(tiny_job(), "strategy.ema_decay=0.0")
-    assert coordinator_memory_bytes(plain, MILLION) == 4 * 4 * MILLION  # momentum is the fourth
-    assert coordinator_memory_bytes(tiny_job(), MILLION) == 5 * 4 * MILLION
+    assert coordinator_memory_bytes(plain, 4, MILLION) == 4 * 4 * MILLION  # momentum is the fourth
+    assert coordinator_memory_bytes(tiny_job(), 4, MILLION) == 5 * 4 * MILLION
+    median = changed(
+        plain, "strategy.name=median", "strategy.momentum=0.0", "strategy.weighting=uniform"
+    )
+    assert coordinator_memory_bytes(median, 9, MILLION) == (2 + 9) * 4 * MILLION
 
 
 def test_noise_is_that_of_the_command_fedward_noise() -> None:
