@@ -1,15 +1,19 @@
-"""Whether the sites of a run can be added up at all: asked when a run is set up, refused in a line.
+"""Whether the sites of a run can be added up at all: refused in a line before any of them trains.
 
 Every site asks the same again in each round. Found there, it would cost each of them a round of
 training before anybody is told.
 """
 
+import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedward_common.consortium.roster import Roster
 from fedward_common.errors import AggregationRefusedError, ConfigurationError
 from fedward_common.identities import SiteId
 from fedward_common.job.job_file import Job
+from fedward_common.secagg.codec import MIN_FRACTION_BITS, VectorCodec
 from fedward_common.secagg.layout import evaluation_layout, fewest_ready_sites, training_layout
 from fedward_common.secagg.rules import verify_directory_sites
 
@@ -61,3 +65,37 @@ def require_aggregation_fits(
             hint=error.hint,
             code=error.code,
         ) from error
+
+
+def require_weights_fit(job: Job, num_sites: int, weights: Sequence[float]) -> None:
+    """Check what the sites' weights leave of the fraction, once their bands are known.
+
+    Values are rounded after they were multiplied by a site's weight, so a step of the mean is a
+    step of the sum over the mean weight. Where that is small, updates are rounded to nothing.
+
+    Args:
+        job: Of the run; without secure aggregation or with equal weights there is nothing to check.
+        num_sites: Training sites of the manifest.
+        weights: Of those that take part, each in (0, 1].
+
+    Raises:
+        ConfigurationError: Fewer bits than a job must leave for the fraction; the key is named.
+    """
+    if not job.secure_aggregation.enabled or job.strategy.weighting == "uniform":
+        return
+    words = training_layout(job, num_sites, 1, evaluates=False).words
+    if isinstance(words, VectorCodec):  # the joint mechanism's ring takes no weights
+        _require_fraction(job, words, statistics.fmean(weights))
+
+
+def _require_fraction(job: Job, codec: VectorCodec, mean_weight: float) -> None:
+    fraction_bits = min(codec.fraction_bits(section) for section in codec.sections)
+    left = fraction_bits + math.log2(mean_weight)
+    if left < MIN_FRACTION_BITS:
+        raise ConfigurationError(
+            f"strategy.weight_cap_patients is {job.strategy.weight_cap_patients}: beside it the "
+            f"sites weigh {mean_weight:.1g} on average, which leaves {max(0, math.floor(left))} of "
+            f"{fraction_bits} bits for the fraction of an update: {MIN_FRACTION_BITS} are needed",
+            hint="take a cap near the largest site's patients, strategy.weighting = "
+            '"uniform", or secure_aggregation.bits = 32',
+        )

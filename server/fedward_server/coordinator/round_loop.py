@@ -15,6 +15,7 @@ from fedward_common.errors import FedwardError, QuorumError
 from fedward_common.identities import SiteId
 from fedward_common.wire import messages
 from fedward_server.coordinator.acceptance import patience_at_start
+from fedward_server.coordinator.aggregation_fits import require_weights_fit
 from fedward_server.coordinator.between_attempts import BetweenAttempts, Missed
 from fedward_server.coordinator.checkpoints import CheckpointStore
 from fedward_server.coordinator.collection import Asked, Collected, collection_of
@@ -148,8 +149,13 @@ class RoundLoop:
             self._record.add("acceptance.abandoned", failures=failures)
             raise
         if not self.history.accepted:
+            self._require_weights_fit(accepted)
             self._record.add("run.accepted", accepted=accepted, failures=failures)
         self._observer.accepted(known, failures)
+
+    def _require_weights_fit(self, accepted: dict[str, Any]) -> None:
+        weights = [terms["weight"] for terms in accepted.values() if terms["trains"]]
+        require_weights_fit(self._job, len(self._setup.manifest.training_sites), weights)
 
     def _find_sites(self, deadline_seconds: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Learn where the sites are, and who takes part on which terms."""

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 from tests.joint_federation import joint_job
-from tests.masked_federation import MASKED, five_sites
+from tests.masked_federation import MASKED, five_sites, kinds_of
 from tests.secagg_federation import make_roster, site_names
 from tests.tiny_federation import TinyFederation, changed, make_federation, tiny_job
 
 from fedward_common.errors import ConfigurationError, FedwardError
 from fedward_common.identities import SiteId
-from fedward_server.coordinator.aggregation_fits import require_aggregation_fits
+from fedward_server.coordinator.aggregation_fits import (
+    require_aggregation_fits,
+    require_weights_fit,
+)
 
 NUM_PARAMETERS = 100
 
@@ -94,3 +97,42 @@ def test_a_federation_of_one_is_told_in_one_line(tmp_path: Path) -> None:
 def test_five_sites_may_be_wanted_all(tmp_path: Path) -> None:
     five = five_sites(tmp_path / "f").with_job(MASKED, "secure_aggregation.minimum_sites=5")
     assert five.set_up(tmp_path / "run").manifest.job.secure_aggregation.minimum_sites == 5
+
+
+BANDS = ("strategy.weighting=bands", "secure_aggregation.bits=24")
+
+
+@pytest.mark.parametrize("cap", [20, 1000, 10_000])
+def test_weights_by_band_fit_as_long_as_they_leave_eight_bits(cap: int) -> None:
+    job = tiny_job(overrides=[MASKED, *BANDS, f"strategy.weight_cap_patients={cap}"])
+    # Of three sites 24 bits leave 19 for a range of 4, and 20 over 10,000 costs 9 of them.
+    require_weights_fit(job, 3, [min(20, cap) / cap] * 3)
+
+
+def test_weights_that_round_every_update_to_nothing_are_refused_by_the_key() -> None:
+    job = tiny_job(overrides=[MASKED, *BANDS, "strategy.weight_cap_patients=100000"])
+    with pytest.raises(ConfigurationError) as caught:
+        require_weights_fit(job, 3, [20 / 100_000] * 3)
+    assert str(caught.value).startswith("strategy.weight_cap_patients is 100000")
+    assert "leaves 6 of 19 bits" in str(caught.value)
+    assert "uniform" in str(caught.value.hint)
+
+
+def test_one_large_site_carries_small_ones() -> None:
+    job = tiny_job(overrides=[MASKED, *BANDS, "strategy.weight_cap_patients=1000000"])
+    require_weights_fit(job, 3, [1e-6, 1e-6, 1.0])
+
+
+@pytest.mark.parametrize("settings", [(), (MASKED, "strategy.weighting=uniform")])
+def test_without_masks_or_with_equal_weights_any_cap_fits(settings: tuple[str, ...]) -> None:
+    job = tiny_job(overrides=[*settings, "strategy.weight_cap_patients=1000000000"])
+    require_weights_fit(job, 3, [1.0] * 3 if settings else [1e-9] * 3)
+
+
+def test_a_run_whose_weights_would_round_it_away_ends_before_anybody_trains(
+    tiny: TinyFederation, tmp_path: Path
+) -> None:
+    federation = tiny.with_job(MASKED, *BANDS, "strategy.weight_cap_patients=1000000000")
+    with pytest.raises(ConfigurationError, match=r"strategy\.weight_cap_patients"):
+        federation.run(tmp_path / "run")
+    assert "round.committed" not in kinds_of(tmp_path / "run")
