@@ -1,4 +1,4 @@
-"""Three whole hospitals, asked over the wire by a coordinator that may ask what it likes.
+"""Whole hospitals, asked over the wire by a coordinator that may ask what it likes.
 
 Its machine is the honest one, so that a test can go as far as it wants by the rules first.
 """
@@ -166,7 +166,8 @@ class Hospitals:
 
     @property
     def _rules(self) -> machine.CoordinatorRules:
-        return machine.CoordinatorRules(self.setup.roster, frozenset(self.sites), 2, 1, 3)
+        sites = frozenset(self.sites)
+        return machine.CoordinatorRules(self.setup.roster, sites, 2, 1, max_sites=len(sites))
 
     # -- what a hospital has at home --------------------------------------------------------------
 

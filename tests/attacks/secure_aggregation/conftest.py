@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from tests.attacks.secure_aggregation.asked_hospitals import Hospitals
 from tests.attacks.secure_aggregation.attacker import masked_by_all
+from tests.attacks.secure_aggregation.real_hospitals import Round, lead_round
 from tests.secagg_federation import Federation, make_federation
 from tests.tiny_federation import TinyFederation
 
@@ -15,6 +16,12 @@ def hospitals(tiny: TinyFederation, tmp_path: Path) -> Hospitals:
     asked = Hospitals(federation, federation.set_up(tmp_path / "run"))
     asked.propose()
     return asked
+
+
+@pytest.fixture(scope="session")
+def led(tmp_path_factory: pytest.TempPathFactory) -> Round:
+    """Four real hospitals that were led through a round; each attack gets a copy of one."""
+    return lead_round(tmp_path_factory.mktemp("hospitals"))
 
 
 @pytest.fixture
