@@ -1,22 +1,28 @@
 """Sites of a masked round that train, send or claim what they should not."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from flwr.app import Message
 from tests.masked_federation import (
     CONFIRMING,
     FAULTY_APP,
     FIVE_SITES,
     SHORT,
+    Passing,
     Vector,
+    WatchedGrid,
     change_update,
     codes_of,
     five_sites,
     kinds_of,
     last_weights,
+    updates_seen,
 )
+from tests.simulation.test_secure_rounds import all_bytes, parts_of
 from tests.tiny_federation import (
     SITES,
     NotesObserver,
@@ -25,7 +31,13 @@ from tests.tiny_federation import (
     essence,
 )
 
+from fedward_client.daemon import site_work
+from fedward_client.daemon.secure_rounds import Contribution, ready_once
+from fedward_client.daemon.site_state import OpenRun, OpenSite
 from fedward_common.identities import SiteId
+from fedward_common.secagg.layout import ContributionLayout
+from fedward_common.wire.header import Header
+from fedward_common.wire.messages import SecurePurpose, SecureReady
 
 UNIFORM = "strategy.weighting=uniform"
 
@@ -54,6 +66,12 @@ def _with(value: float) -> Callable[[Vector], Vector]:
     return change
 
 
+def kept_by_birch(five: TinyFederation, run_folder: Path) -> set[str]:
+    """Name the files that the site has of the second round."""
+    run = five.homes[SiteId("birch")] / "runs" / five.set_up(run_folder).manifest.run
+    return {path.name for path in (run / "secure" / "train-00000002").glob("*")}
+
+
 UNUSABLE: dict[str, tuple[Callable[[Vector], Vector], str]] = {
     "nan": (_with(np.nan), "NON_FINITE"),
     "infinity": (_with(np.inf), "NON_FINITE"),
@@ -74,9 +92,61 @@ def test_an_update_that_cannot_be_encoded_never_enters_and_the_others_go_on(
     history = five.run(run_folder)
     assert codes_of(run_folder) == [("birch", 2, code)]
     assert history.participants[1] == [site for site in FIVE_SITES if site != "birch"]
-    run = five.homes[SiteId("birch")] / "runs" / five.set_up(run_folder).manifest.run
-    kept = {path.name for path in (run / "secure" / "train-00000002").iterdir()}
-    assert kept <= {"over"}  # nothing that could be masked
+    assert kept_by_birch(five, run_folder) <= {"over"}  # nothing that could be masked
+
+
+def change_weight(monkeypatch: pytest.MonkeyPatch, weight: float) -> None:
+    """Let birch find such a weight for itself in the second round."""
+
+    def weighted(
+        site: OpenSite,
+        run: OpenRun,
+        header: Header,
+        purpose: SecurePurpose,
+        layout: ContributionLayout,
+        contribute: Callable[[], Contribution],
+        *others: Callable[[], None],
+    ) -> SecureReady:
+        def made() -> Contribution:
+            return dataclasses.replace(contribute(), weight=weight)
+
+        is_changed = (site.site_id, purpose, header.round) == ("birch", "train", 2)
+        make = made if is_changed else contribute
+        return ready_once(site, run, header, purpose, layout, make, *others)
+
+    monkeypatch.setattr(site_work, "ready_once", weighted)
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.5, 1.0 + 2**-52, 1000.0, np.nan, np.inf])
+def test_a_weight_of_nothing_or_above_one_masks_nothing_and_the_others_go_on(
+    five: TinyFederation,
+    without_birch: Path,
+    run_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    weight: float,
+) -> None:
+    asked: list[str] = []
+    kept: set[str] = set()
+
+    def look(passing: Passing, message: Message) -> None:
+        if (passing.purpose, passing.round) == ("train", 2):
+            asked.append(passing.site)
+            kept.update(kept_by_birch(five, run_folder))
+
+    change_weight(monkeypatch, weight)
+    updates = updates_seen(monkeypatch)
+    history = five.run(run_folder, grid=WatchedGrid(five, before=look))
+    assert codes_of(run_folder) == [("birch", 2, "CONFIGURATION")]
+    assert essence(run_folder)["weights"] == essence(without_birch)["weights"]
+    assert set(asked) == set(history.participants[1]) == set(FIVE_SITES) - {"birch"}
+    assert kept == set()  # while the others masked and unmasked
+    assert kept_by_birch(five, run_folder) <= {"over"}
+    in_clear = parts_of(updates["birch", 2])
+    written = all_bytes(five.homes[SiteId("birch")])
+    assert in_clear
+    assert not any(part in written for part in in_clear)
+    assert history.final is not None
+    assert "birch" in history.final["sites"]  # it answers what it is asked next
 
 
 def test_a_value_beyond_the_range_is_clipped_and_counted_and_somebody_is_told(

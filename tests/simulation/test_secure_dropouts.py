@@ -12,6 +12,7 @@ from tests.masked_federation import (
     MASKED,
     SHORT,
     Passing,
+    Vector,
     WatchedGrid,
     codes_of,
     five_sites,
@@ -86,6 +87,45 @@ def test_a_site_that_leaves_after_its_masked_vector_is_there_is_in_the_sum(
     assert history.participants[1] == list(FIVE_SITES)
     assert [(site, number) for site, number, _ in codes_of(tmp_path / "run")] == [("birch", 2)]
     assert essence(tmp_path / "run")["weights"] == essence(five_undisturbed)["weights"]
+
+
+# One round: what was rounded is not trained on, so the codec's own bounds hold for the weights.
+COARSE = (
+    "strategy.name=fedavg", "strategy.weighting=uniform", "strategy.momentum=0.0",
+    "training.optimizer.name=sgd", "training.optimizer.learning_rate=0.2",
+    "job.rounds=1", "evaluation.every=1", "secure_aggregation.bits=24",
+)  # fmt: skip
+COARSE_STEP = 2.0**-18  # for five sites and a range of 4
+FLOAT32_ROUNDING = 1e-7
+
+
+@pytest.fixture(scope="module")
+def coarse(five: TinyFederation, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Vector]:
+    """The weights that nothing masked comes to, by whether birch is in the round."""
+    federation = five.with_job(*COARSE, "secure_aggregation.enabled=false")
+    folder = tmp_path_factory.mktemp("coarse")
+    gone = {"birch": "train.round/1/*=gone"}
+    federation.run(folder / "with")
+    federation.run(folder / "without", client_app=FAULTY_APP, faults=gone)
+    return {True: last_weights(folder / "with"), False: last_weights(folder / "without")}
+
+
+@pytest.mark.parametrize("by_chance", [False, True], ids=["to the nearest", "by chance"])
+@pytest.mark.parametrize("step", ["share", "mask", "unmask"])
+def test_in_24_bits_too_the_sum_is_that_of_the_survivors(
+    five: TinyFederation, coarse: dict[bool, Vector], run_folder: Path, step: str, by_chance: bool
+) -> None:
+    rounding = f"secure_aggregation.stochastic_rounding={str(by_chance).lower()}"
+    faults = {"birch": f"query.{step}:train/1/*=gone"}
+    federation = five.with_job(*COARSE, rounding)
+    history = federation.run(run_folder, client_app=FAULTY_APP, faults=faults)
+    is_in = step == "unmask"
+    assert history.participants == [[s for s in FIVE_SITES if is_in or s != "birch"]]
+    assert history.attempts == {1: 1}
+    within = COARSE_STEP * (1.0 if by_chance else 0.5) + FLOAT32_ROUNDING
+    found = last_weights(run_folder)
+    np.testing.assert_allclose(found, coarse[is_in], rtol=0, atol=within)
+    assert np.abs(found - coarse[not is_in]).max() > 1000 * within
 
 
 @pytest.mark.parametrize("step", ["share", "mask", "confirm"])

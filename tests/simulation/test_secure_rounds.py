@@ -20,7 +20,7 @@ from tests.masked_federation import (
     updates_seen,
 )
 from tests.multi_label_pictures import LABELS, findings_job, findings_of
-from tests.simulation.test_strategies import PLAIN, PRIVATE, SCAFFOLD
+from tests.simulation.test_strategies import FEDADAM, FEDPROX, PLAIN, PRIVATE, SCAFFOLD
 from tests.tiny_federation import SITES, TinyFederation, make_federation, tiny_job
 
 from fedward_common.secagg.layout import training_layout
@@ -84,10 +84,25 @@ def test_the_same_weights_evaluate_to_the_same_figures_masked_or_not(
 
 # Two rounds: what the first rounds off, the second trains on.
 SGD = ("training.optimizer.name=sgd", "training.optimizer.learning_rate=0.02")
+COARSE = (*SGD, "strategy.weighting=uniform", "secure_aggregation.bits=24")
+BY_CHANCE = "secure_aggregation.stochastic_rounding=true"
+# Momentum carries what a round rounds off into all later ones: 9 times as much after four rounds.
+FEDAVGM = (*PLAIN, "strategy.name=fedavgm", "strategy.momentum=0.9", "job.rounds=4")
 SAME_WEIGHTS: dict[str, tuple[Sequence[str], float]] = {
     "bands and a moving average": (SGD, 1e-6),
-    "24 bits": ((*SGD, "strategy.weighting=uniform", "secure_aggregation.bits=24"), 1e-4),
-    "up or down by chance": ((*SGD, "secure_aggregation.stochastic_rounding=true"), 1e-5),
+    "24 bits": (COARSE, 1e-4),
+    "up or down by chance": ((*SGD, BY_CHANCE), 1e-5),
+    # A step is 2**-19, and the mean of the sites is less than one off: 5e-6 after two rounds.
+    "24 bits, up or down by chance": ((*COARSE, BY_CHANCE), 2e-5),
+    # Of a smaller range the same bits make steps of 2**-22.
+    "24 bits of a small range by chance": (
+        (*COARSE, BY_CHANCE, "secure_aggregation.value_range=0.5"),
+        2.5e-6,
+    ),
+    "fedavgm": (FEDAVGM, 1e-6),
+    # The quotient stretches an error by learning_rate * (1 - beta1) / (2 * tau) at most: here 1.
+    "fedadam": (FEDADAM, 1e-6),
+    "fedprox": (FEDPROX, 1e-6),
     "scaffold": (SCAFFOLD, 1e-5),
     "per-site privacy": (("strategy.name=fedavg", *PLAIN, *PRIVATE), 1e-5),
     "private scaffold": ((*SCAFFOLD, *PRIVATE), 1e-5),
