@@ -7,33 +7,24 @@ From 6 sites on, of the lists below the threshold only those that lack one site 
 """
 
 import itertools
-import random
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+from tests.secagg.ways_to_leave import (
+    forced_confirm_request,
+    forced_mask_request,
+    forced_unmask_request,
+    let_all_share,
+    subsets,
+    take_shares,
+)
 from tests.secagg_federation import Federation, code_of, make_federation
 
 from fedward_common.errors import AggregationRefusedError
 from fedward_common.identities import SiteId
 from fedward_common.secagg import refusal_codes as codes
-from fedward_common.secagg.messages import (
-    Confirmation,
-    ConfirmRequest,
-    MaskRequest,
-    ShareAnswer,
-    Sharer,
-    UnmaskRequest,
-    decode,
-    encode,
-)
 from fedward_common.secagg.thresholds import threshold_of
 from fedward_server import secagg_coordinator as coordinator
-
-
-def subsets(sites: Sequence[SiteId], least: int) -> Iterator[tuple[SiteId, ...]]:
-    for size in range(least, len(sites) + 1):
-        yield from itertools.combinations(sites, size)
 
 
 class EveryWay:
@@ -49,16 +40,12 @@ class EveryWay:
 
     def walk(self) -> None:
         shared = self.federation.fork()
-        request = coordinator.share_request(shared.attempt)
-        for site in shared.sites:
-            shared.share_answers[site] = shared.share_one(site, request)
+        let_all_share(shared)
         for sharers in subsets(shared.sites, self.least):
             self._with_sharers(shared.fork(), sharers)
 
     def _with_sharers(self, here: Federation, sharers: tuple[SiteId, ...]) -> None:
-        attempt = here.attempt
-        for site in sharers:
-            attempt = coordinator.take_share(attempt, site, here.share_answers[site])
+        attempt = take_shares(here, sharers)
         if len(sharers) < self.threshold:
             self._expect(codes.TOO_FEW_SITES, coordinator.fix_sharers, attempt)
             for site in sharers:
@@ -78,8 +65,7 @@ class EveryWay:
     def _with_survivors(self, here: Federation, survivors: tuple[SiteId, ...]) -> None:
         if len(survivors) < self.threshold:
             self._expect(codes.TOO_FEW_SITES, coordinator.fix_survivors, here.attempt, survivors)
-            dropouts = tuple(site for site in here.attempt.sharers if site not in survivors)
-            forced = encode(ConfirmRequest(here.attempt.directory.sha256, survivors, dropouts))
+            forced = forced_confirm_request(here, survivors)
             for site in survivors:
                 self._expect(codes.TOO_FEW_SITES, here.confirm_one, site, forced)
             return
@@ -96,7 +82,7 @@ class EveryWay:
         here.attempt = attempt
         if len(confirmations) < self.threshold:
             self._expect(codes.TOO_FEW_SIGNATURES, coordinator.unmask_request, attempt)
-            forced = forced_unmask_request(here, confirmations)
+            forced = forced_unmask_request(here)
             for site in confirmations:
                 self._expect(codes.TOO_FEW_SIGNATURES, here.unmask_one, site, forced)
             return
@@ -130,19 +116,6 @@ class EveryWay:
         self.num_stopped += 1
 
 
-def forced_mask_request(here: Federation, sharers: Sequence[SiteId], recipient: SiteId) -> bytes:
-    """What a coordinator would send that does not care for the threshold."""
-    place = here.attempt.directory.index_of(recipient)
-    answers = [decode(ShareAnswer, here.share_answers[site]) for site in sharers]
-    return encode(MaskRequest(tuple(Sharer(a.announcement, a.packets[place]) for a in answers)))
-
-
-def forced_unmask_request(here: Federation, confirmations: dict[SiteId, bytes]) -> bytes:
-    lists = decode(ConfirmRequest, coordinator.confirm_request(here.attempt))
-    signed = tuple(decode(Confirmation, confirmations[site]) for site in sorted(confirmations))
-    return encode(UnmaskRequest(lists.directory_sha256, lists.survivors, lists.dropouts, signed))
-
-
 @pytest.mark.parametrize("num_sites", [2, 3, 4, 5, 6, 7])
 def test_every_way_to_drop_out_ends_in_the_survivors_sum_or_in_nothing(num_sites: int) -> None:
     every_way = EveryWay(num_sites)
@@ -156,35 +129,6 @@ def test_every_way_to_drop_out_ends_in_the_survivors_sum_or_in_nothing(num_sites
     )
     assert every_way.num_sums == expected
     assert every_way.num_stopped > 0
-
-
-@pytest.mark.parametrize(
-    ("num_sites", "seed"),
-    [(11, 1), (16, 2), (25, 3), pytest.param(100, 4, marks=pytest.mark.slow)],
-)
-def test_random_dropouts_leave_the_sum_of_the_survivors(num_sites: int, seed: int) -> None:
-    draw = random.Random(seed)
-    federation = make_federation(num_sites, num_words=3, num_lane=2, seed=seed)
-    federation.begin()
-    staying = federation.sites
-
-    def lose_some() -> list[SiteId]:
-        spare = len(staying) - threshold_of(num_sites)
-        leaving = set(draw.sample(staying, draw.randint(1, max(1, spare // 2)) if spare else 0))
-        return [site for site in staying if site not in leaving]
-
-    staying = lose_some()
-    federation.share(staying)
-    staying = lose_some()
-    federation.mask(staying)
-    survivors = list(staying)
-    staying = lose_some()
-    federation.confirm(staying)
-    staying = lose_some()
-    federation.unmask(staying)
-
-    assert len(survivors) < num_sites
-    federation.assert_totals_are_those_of(survivors)
 
 
 def test_no_site_reveals_anything_of_a_round_that_stays_below_the_threshold() -> None:
