@@ -7,8 +7,11 @@ torch and Flower while this process is still busy with its own modules.
 import multiprocessing
 import multiprocessing.forkserver
 
-_PRELOADED = [
+PRELOADED = [
     "torch",
+    # Torch's optimizers import it when the first is made, which is a second of every worker. It
+    # does not touch a GPU, which no process could use after a fork.
+    "torch._dynamo",
     "fedward_client.daemon.app",
     "fedward_client.training.evaluation",
     "fedward_server.simulation.site_worker",
@@ -17,5 +20,5 @@ _PRELOADED = [
 
 def start_fork_server() -> None:
     """Begin importing the sites' code in the background."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
     multiprocessing.forkserver.ensure_running()
