@@ -66,9 +66,9 @@ def _with(value: float) -> Callable[[Vector], Vector]:
     return change
 
 
-def kept_by_birch(five: TinyFederation, run_folder: Path) -> set[str]:
-    """Name the files that the site has of the second round."""
-    run = five.homes[SiteId("birch")] / "runs" / five.set_up(run_folder).manifest.run
+def kept_by(site: str, five: TinyFederation, run_folder: Path) -> set[str]:
+    """Name the files that a site has of the second round."""
+    run = five.homes[SiteId(site)] / "runs" / five.set_up(run_folder).manifest.run
     return {path.name for path in (run / "secure" / "train-00000002").glob("*")}
 
 
@@ -92,7 +92,7 @@ def test_an_update_that_cannot_be_encoded_never_enters_and_the_others_go_on(
     history = five.run(run_folder)
     assert codes_of(run_folder) == [("birch", 2, code)]
     assert history.participants[1] == [site for site in FIVE_SITES if site != "birch"]
-    assert kept_by_birch(five, run_folder) <= {"over"}  # nothing that could be masked
+    assert kept_by("birch", five, run_folder) <= {"over"}  # nothing that could be masked
 
 
 def change_weight(monkeypatch: pytest.MonkeyPatch, weight: float) -> None:
@@ -126,12 +126,13 @@ def test_a_weight_of_nothing_or_above_one_masks_nothing_and_the_others_go_on(
     weight: float,
 ) -> None:
     asked: list[str] = []
-    kept: set[str] = set()
+    kept: dict[str, set[str]] = {"alder": set(), "birch": set()}
 
     def look(passing: Passing, message: Message) -> None:
         if (passing.purpose, passing.round) == ("train", 2):
             asked.append(passing.site)
-            kept.update(kept_by_birch(five, run_folder))
+            for site, files in kept.items():
+                files.update(kept_by(site, five, run_folder))
 
     change_weight(monkeypatch, weight)
     updates = updates_seen(monkeypatch)
@@ -139,8 +140,9 @@ def test_a_weight_of_nothing_or_above_one_masks_nothing_and_the_others_go_on(
     assert codes_of(run_folder) == [("birch", 2, "CONFIGURATION")]
     assert essence(run_folder)["weights"] == essence(without_birch)["weights"]
     assert set(asked) == set(history.participants[1]) == set(FIVE_SITES) - {"birch"}
-    assert kept == set()  # while the others masked and unmasked
-    assert kept_by_birch(five, run_folder) <= {"over"}
+    assert kept["alder"]  # while they masked and unmasked
+    assert not kept["birch"]
+    assert kept_by("birch", five, run_folder) <= {"over"}
     in_clear = parts_of(updates["birch", 2])
     written = all_bytes(five.homes[SiteId("birch")])
     assert in_clear

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.masked_federation import change_update, last_weights, updates_seen
 from tests.simulation.test_resume import Killed, KillingJournal
 from tests.tiny_federation import (
     SITES,
@@ -28,7 +29,7 @@ PLAIN = (
 PRIVATE = ("privacy.mechanism=per-site", "privacy.epsilon=4.0", "privacy.delta=1e-4")
 SCAFFOLD = (*PLAIN, "strategy.name=scaffold")
 FEDADAM = (*PLAIN, "strategy.name=fedadam", "strategy.learning_rate=0.02")
-MEDIAN = (*PLAIN, "strategy.name=median")
+MEDIAN = (*PLAIN, "strategy.name=median", "quorum.required_sites=3")
 FEDPROX = (*PLAIN, "strategy.name=fedavg", "training.proximal_mu=0.5")
 STRATEGIES = {
     "scaffold": SCAFFOLD,
@@ -176,3 +177,21 @@ def test_a_run_with_scaffold_repeats_bit_for_bit(tiny: TinyFederation, tmp_path:
     for name in ("one", "two"):
         federation.run(tmp_path / name)
     assert essence(tmp_path / "one")["weights"] == essence(tmp_path / "two")["weights"]
+
+
+def test_the_weights_move_by_the_median_of_what_the_sites_sent_whatever_one_of_them_sends(
+    tiny: TinyFederation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_update(monkeypatch, "birch", lambda update: np.full_like(update, 1e5))
+    sent = updates_seen(monkeypatch)
+    one_round = ("job.rounds=1", "evaluation.every=1", "strategy.ema_decay=0.0")
+    moved = {}
+    for name, settings in {"median": MEDIAN, "fedavg": (*PLAIN, "strategy.name=fedavg")}.items():
+        federation = tiny.with_job(*settings, *one_round)
+        federation.run(tmp_path / name)
+        moved[name] = last_weights(tmp_path / name)
+    before = federation.set_up(tmp_path / "fedavg").initial_weights()
+    median = np.median([sent[site, 1] for site in SITES], axis=0)
+    np.testing.assert_allclose(moved["median"], before + median, rtol=0, atol=1e-6)
+    assert np.abs(moved["median"] - before).max() < 1
+    assert np.abs(moved["fedavg"] - before).min() > 1e4

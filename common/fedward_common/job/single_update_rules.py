@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fedward_common.job.job_file import Job
 
 NEEDS_SINGLE_UPDATES = frozenset({"median"})
+_FEWEST_SITES = 3
 
 
 def check_single_updates_fit_job(job: "Job") -> None:
@@ -38,4 +39,10 @@ def check_single_updates_fit_job(job: "Job") -> None:
         job.strategy.weighting == "uniform",
         "strategy.weighting", f"is {job.strategy.weighting!r} with {name!r}",
         '"uniform": it counts each site once',
+    )  # fmt: skip
+    require(
+        job.quorum.required_sites >= _FEWEST_SITES,
+        "quorum.required_sites", f"is {job.quorum.required_sites} with {name!r}",
+        f"{_FEWEST_SITES} or more: of two sites either moves it as it likes, and to bear k that "
+        "lie a round needs 2 k + 1",
     )  # fmt: skip

@@ -16,6 +16,7 @@ from fedward_common.job.job_file import Job
 from fedward_common.secagg.codec import MIN_FRACTION_BITS, VectorCodec
 from fedward_common.secagg.layout import evaluation_layout, fewest_ready_sites, training_layout
 from fedward_common.secagg.rules import verify_directory_sites
+from fedward_server.coordinator.quorum import Accepted
 
 
 @dataclass(frozen=True)
@@ -67,24 +68,26 @@ def require_aggregation_fits(
         ) from error
 
 
-def require_weights_fit(job: Job, num_sites: int, weights: Sequence[float]) -> None:
+def require_weights_fit(job: Job, training_sites: Sequence[str], accepted: Accepted) -> None:
     """Check what the sites' weights leave of the fraction, once their bands are known.
 
     Values are rounded after they were multiplied by a site's weight, so a step of the mean is a
-    step of the sum over the mean weight. Where that is small, updates are rounded to nothing.
+    step of the sum over the mean weight. Where that is small, updates are rounded to nothing, or by
+    chance to noise.
 
     Args:
         job: Of the run; without secure aggregation or with equal weights there is nothing to check.
-        num_sites: Training sites of the manifest.
-        weights: Of those that take part, each in (0, 1].
+        training_sites: Of the manifest.
+        accepted: The terms of those that take part; who only evaluates has no weight in a sum.
 
     Raises:
         ConfigurationError: Fewer bits than a job must leave for the fraction; the key is named.
     """
     if not job.secure_aggregation.enabled or job.strategy.weighting == "uniform":
         return
-    words = training_layout(job, num_sites, 1, evaluates=False).words
-    if isinstance(words, VectorCodec):  # the joint mechanism's ring takes no weights
+    words = training_layout(job, len(training_sites), 1, evaluates=False).words
+    if isinstance(words, VectorCodec):  # any other, as the joint mechanism's, is uniform
+        weights = [terms["weight"] for terms in accepted.values() if terms["trains"]]
         _require_fraction(job, words, statistics.fmean(weights))
 
 
@@ -96,6 +99,6 @@ def _require_fraction(job: Job, codec: VectorCodec, mean_weight: float) -> None:
             f"strategy.weight_cap_patients is {job.strategy.weight_cap_patients}: beside it the "
             f"sites weigh {mean_weight:.1g} on average, which leaves {max(0, math.floor(left))} of "
             f"{fraction_bits} bits for the fraction of an update: {MIN_FRACTION_BITS} are needed",
-            hint="take a cap near the largest site's patients, strategy.weighting = "
-            '"uniform", or secure_aggregation.bits = 32',
+            hint="stop this run and launch another with a cap near the largest site's patients, "
+            'strategy.weighting = "uniform", a smaller value_range or more bits',
         )

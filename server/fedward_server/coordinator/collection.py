@@ -137,7 +137,7 @@ def collection_of(setup: RunSetup, exchange: Exchange, between: BetweenAttempts)
 
 
 class OpenCollection:
-    """Each site's answer is taken by itself, and dropped before the next is."""
+    """Each site's answer is taken by itself, and dropped before the next where it is added up."""
 
     def __init__(self, setup: RunSetup, exchange: Exchange) -> None:
         self._exchange = exchange

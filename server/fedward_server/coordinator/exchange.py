@@ -1,7 +1,7 @@
 """One question to several sites and their verified answers, over any Flower Grid.
 
 Answers are given one at a time, each dropped by the caller before the next is pulled, so the
-coordinator never holds more than one; in the order of the sites' names, or as they come. Whatever
+coordinator need not hold more than one; in the order of the sites' names, or as they come. Whatever
 is wrong with an answer (late, unsigned, malformed, a refusal) becomes a `Failure` with a code; the
 others go on.
 """

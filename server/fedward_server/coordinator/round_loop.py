@@ -149,13 +149,9 @@ class RoundLoop:
             self._record.add("acceptance.abandoned", failures=failures)
             raise
         if not self.history.accepted:
-            self._require_weights_fit(accepted)
+            require_weights_fit(self._job, self._setup.manifest.training_sites, accepted)
             self._record.add("run.accepted", accepted=accepted, failures=failures)
         self._observer.accepted(known, failures)
-
-    def _require_weights_fit(self, accepted: dict[str, Any]) -> None:
-        weights = [terms["weight"] for terms in accepted.values() if terms["trains"]]
-        require_weights_fit(self._job, len(self._setup.manifest.training_sites), weights)
 
     def _find_sites(self, deadline_seconds: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Learn where the sites are, and who takes part on which terms."""

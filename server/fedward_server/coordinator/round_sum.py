@@ -160,8 +160,8 @@ class UpdateSum:
 class UpdateMedian:
     """The median of the sites' updates, coordinate by coordinate, in the place of their mean.
 
-    As long as more than half of the sites are honest, each coordinate lies between the least and
-    the largest that an honest site sent, whatever the others did (Yin et al. 2018,
+    As long as more than half of the sites in a round are honest, each coordinate lies between the
+    least and the largest that one of these sent, whatever the others did (Yin et al. 2018,
     arXiv:1803.01498, definition 1). All updates of a round are kept until its commit.
 
     Args:

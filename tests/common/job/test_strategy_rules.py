@@ -9,7 +9,9 @@ from fedward_common.job.job_file import job_from_table, table_of_job
 
 SCAFFOLD: dict[str, Any] = {"strategy.name": "scaffold", "strategy.weighting": "uniform"}
 FEDADAM: dict[str, Any] = {"strategy.name": "fedadam", "strategy.learning_rate": 0.01}
-MEDIAN: dict[str, Any] = {"strategy.name": "median", "strategy.weighting": "uniform"}
+MEDIAN: dict[str, Any] = {
+    "strategy.name": "median", "strategy.weighting": "uniform", "quorum.required_sites": 3,
+}  # fmt: skip
 PRIVATE = {"privacy.mechanism": "per-site", "privacy.epsilon": 8.0, "privacy.delta": 1e-5}
 TAKEN: list[dict[str, Any]] = [
     SCAFFOLD,
@@ -62,6 +64,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("training.proximal_mu", SCAFFOLD | {"training.proximal_mu": 0.1}),
     ("strategy.name", MEDIAN | {"secure_aggregation.enabled": True}),
     ("strategy.weighting", MEDIAN | {"strategy.weighting": "bands"}),
+    ("quorum.required_sites", MEDIAN | {"quorum.required_sites": 2}),
     ("strategy.momentum", MEDIAN | {"strategy.momentum": 0.9}),
 ]
 

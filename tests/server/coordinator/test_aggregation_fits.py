@@ -10,6 +10,7 @@ from tests.tiny_federation import TinyFederation, changed, make_federation, tiny
 
 from fedward_common.errors import ConfigurationError, FedwardError
 from fedward_common.identities import SiteId
+from fedward_common.job.job_file import Job
 from fedward_server.coordinator.aggregation_fits import (
     require_aggregation_fits,
     require_weights_fit,
@@ -102,17 +103,33 @@ def test_five_sites_may_be_wanted_all(tmp_path: Path) -> None:
 BANDS = ("strategy.weighting=bands", "secure_aggregation.bits=24")
 
 
-@pytest.mark.parametrize("cap", [20, 1000, 10_000])
-def test_weights_by_band_fit_as_long_as_they_leave_eight_bits(cap: int) -> None:
-    job = tiny_job(overrides=[MASKED, *BANDS, f"strategy.weight_cap_patients={cap}"])
-    # Of three sites 24 bits leave 19 for a range of 4, and 20 over 10,000 costs 9 of them.
-    require_weights_fit(job, 3, [min(20, cap) / cap] * 3)
+def weigh(job: Job, weights: list[float]) -> None:
+    """Ask with sites that train by these weights, and one that evaluates."""
+    names = [str(name) for name in site_names(len(weights) + 1)]
+    terms = [{"weight": weight, "trains": True} for weight in weights]
+    terms.append({"weight": 1.0, "trains": False})
+    require_weights_fit(job, names[:-1], dict(zip(names, terms, strict=True)))
+
+
+def test_weights_by_band_fit_as_long_as_they_leave_eight_bits() -> None:
+    job = tiny_job(overrides=[MASKED, *BANDS, "strategy.weight_cap_patients=1000"])
+    # For a range of 4, 24 bits leave 18 with eight sites and 17 with nine; 1/1000 costs 9.97.
+    weigh(job, [1 / 1000] * 8)
+    with pytest.raises(ConfigurationError, match="leaves 7 of 17 bits"):
+        weigh(job, [1 / 1000] * 9)
+
+
+def test_it_is_the_mean_of_the_weights_that_counts() -> None:
+    job = tiny_job(overrides=[MASKED, *BANDS, "strategy.weight_cap_patients=100000"])
+    weigh(job, [1e-3, 1e-3, 1e-3])
+    with pytest.raises(ConfigurationError, match="leaves 7 of 19 bits"):
+        weigh(job, [2e-4, 2e-4, 1e-3])
 
 
 def test_weights_that_round_every_update_to_nothing_are_refused_by_the_key() -> None:
     job = tiny_job(overrides=[MASKED, *BANDS, "strategy.weight_cap_patients=100000"])
     with pytest.raises(ConfigurationError) as caught:
-        require_weights_fit(job, 3, [20 / 100_000] * 3)
+        weigh(job, [20 / 100_000] * 3)
     assert str(caught.value).startswith("strategy.weight_cap_patients is 100000")
     assert "leaves 6 of 19 bits" in str(caught.value)
     assert "uniform" in str(caught.value.hint)
@@ -120,13 +137,13 @@ def test_weights_that_round_every_update_to_nothing_are_refused_by_the_key() -> 
 
 def test_one_large_site_carries_small_ones() -> None:
     job = tiny_job(overrides=[MASKED, *BANDS, "strategy.weight_cap_patients=1000000"])
-    require_weights_fit(job, 3, [1e-6, 1e-6, 1.0])
+    weigh(job, [1e-6, 1e-6, 1.0])
 
 
 @pytest.mark.parametrize("settings", [(), (MASKED, "strategy.weighting=uniform")])
 def test_without_masks_or_with_equal_weights_any_cap_fits(settings: tuple[str, ...]) -> None:
     job = tiny_job(overrides=[*settings, "strategy.weight_cap_patients=1000000000"])
-    require_weights_fit(job, 3, [1.0] * 3 if settings else [1e-9] * 3)
+    weigh(job, [1.0] * 3 if settings else [1e-9] * 3)
 
 
 def test_a_run_whose_weights_would_round_it_away_ends_before_anybody_trains(
@@ -135,4 +152,4 @@ def test_a_run_whose_weights_would_round_it_away_ends_before_anybody_trains(
     federation = tiny.with_job(MASKED, *BANDS, "strategy.weight_cap_patients=1000000000")
     with pytest.raises(ConfigurationError, match=r"strategy\.weight_cap_patients"):
         federation.run(tmp_path / "run")
-    assert "round.committed" not in kinds_of(tmp_path / "run")
+    assert "run.accepted" not in kinds_of(tmp_path / "run")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.common.job.job_tables import table_with
+from tests.common.job.test_strategy_rules import MEDIAN
 
 from fedward_common.errors import MalformedMessageError, UnusableUpdateError, WeightsMismatchError
 from fedward_common.job.job_file import job_from_table
@@ -18,7 +19,7 @@ from fedward_server.coordinator.global_model import GlobalModel
 from fedward_server.coordinator.round_sum import MaskedTotal, UpdateMedian
 from fedward_server.optimizers import FedAvg
 
-JOB = job_from_table(table_with({"strategy.name": "median", "strategy.weighting": "uniform"}))
+JOB = job_from_table(table_with(MEDIAN))
 USABLE = st.floats(-1e6, 1e6, width=32)
 
 

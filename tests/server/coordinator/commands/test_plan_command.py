@@ -118,7 +118,11 @@ def test_memory_grows_with_what_the_strategy_keeps() -> None:
     assert coordinator_memory_bytes(plain, 4, MILLION) == 4 * 4 * MILLION  # momentum is the fourth
     assert coordinator_memory_bytes(tiny_job(), 4, MILLION) == 5 * 4 * MILLION
     median = changed(
-        plain, "strategy.name=median", "strategy.momentum=0.0", "strategy.weighting=uniform"
+        plain,
+        "strategy.name=median",
+        "strategy.momentum=0.0",
+        "strategy.weighting=uniform",
+        "quorum.required_sites=3",
     )
     assert coordinator_memory_bytes(median, 9, MILLION) == (2 + 9) * 4 * MILLION
 
