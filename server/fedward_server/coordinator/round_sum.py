@@ -202,7 +202,6 @@ class UpdateMedian:
         for at in range(0, median.size, _BLOCK):
             block = slice(at, at + _BLOCK)
             median[block] = np.median([update[block] for update in updates], axis=0)
-        self._model.begin_round()
         self._model.take_sum(median, 1.0)
         self._model.commit_round()
 

@@ -1,9 +1,8 @@
 """A run without a mechanism: charged at acceptance, and no accountant is ever loaded for it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.fresh_interpreter import printed_by
 
 _PROGRAM = """
 import pathlib, sys
@@ -18,11 +17,5 @@ print(sorted({name for name in heavy if name in sys.modules}))
 """
 
 
-def test_a_run_without_a_mechanism_loads_no_accountant(tmp_path: Path, project_root: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(project_root), *sys.path])}
-    ended = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(tmp_path)],
-        capture_output=True, text=True, check=False, timeout=120, env=environment,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines()[-1] == "[]"
+def test_a_run_without_a_mechanism_loads_no_accountant(tmp_path: Path) -> None:
+    assert printed_by(_PROGRAM, str(tmp_path)).splitlines()[-1] == "[]"

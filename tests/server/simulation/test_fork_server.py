@@ -1,9 +1,8 @@
 """What workers are forked with: all that torch imports late, in a round of training."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.fresh_interpreter import printed_by
 
 _PROGRAM = """
 import importlib, pathlib, sys
@@ -28,11 +27,5 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith(heavy
 """
 
 
-def test_a_first_round_imports_nothing_heavy_of_torch(tmp_path: Path, project_root: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(project_root), *sys.path])}
-    ended = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(tmp_path)],
-        capture_output=True, text=True, check=False, timeout=120, env=environment,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines()[-1] == "[]"
+def test_a_first_round_imports_nothing_heavy_of_torch(tmp_path: Path) -> None:
+    assert printed_by(_PROGRAM, str(tmp_path)).splitlines()[-1] == "[]"
