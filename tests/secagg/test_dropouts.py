@@ -3,7 +3,6 @@
 Every way in which n sites can leave is tried for n up to 7: before sharing, after it, after
 masking, after confirming, or never. Steps that several ways have in common are done once. Below the
 threshold the coordinator stops; that the sites would refuse as well is asked of them each time.
-From 6 sites on, of the lists below the threshold only those that lack one site are tried.
 """
 
 import itertools
@@ -32,7 +31,6 @@ class EveryWay:
 
     def __init__(self, num_sites: int) -> None:
         self.threshold = threshold_of(num_sites)
-        self.least = self.threshold - 1 if num_sites > 5 else 0
         self.num_sums = 0
         self.num_stopped = 0
         self.federation = make_federation(num_sites, num_words=2, num_lane=1)
@@ -41,7 +39,7 @@ class EveryWay:
     def walk(self) -> None:
         shared = self.federation.fork()
         let_all_share(shared)
-        for sharers in subsets(shared.sites, self.least):
+        for sharers in subsets(shared.sites):
             self._with_sharers(shared.fork(), sharers)
 
     def _with_sharers(self, here: Federation, sharers: tuple[SiteId, ...]) -> None:
@@ -59,7 +57,7 @@ class EveryWay:
         here.attempt = coordinator.fix_sharers(attempt)
         for site, mask_request in coordinator.mask_requests(here.attempt).items():
             here.masked[site] = here.mask_one(site, mask_request)
-        for survivors in subsets(sharers, self.least):
+        for survivors in subsets(sharers):
             self._with_survivors(here.fork(), survivors)
 
     def _with_survivors(self, here: Federation, survivors: tuple[SiteId, ...]) -> None:
@@ -72,7 +70,7 @@ class EveryWay:
         here.attempt = coordinator.fix_survivors(here.attempt, survivors)
         request = coordinator.confirm_request(here.attempt)
         confirmations = {site: here.confirm_one(site, request) for site in survivors}
-        for confirmed in subsets(survivors, self.least):
+        for confirmed in subsets(survivors):
             self._with_confirmed(here.fork(), {site: confirmations[site] for site in confirmed})
 
     def _with_confirmed(self, here: Federation, confirmations: dict[SiteId, bytes]) -> None:
@@ -88,7 +86,7 @@ class EveryWay:
             return
         request = coordinator.unmask_request(here.attempt)
         answers = {site: here.unmask_one(site, request) for site in confirmations}
-        for revealed in subsets(tuple(answers), self.least):
+        for revealed in subsets(tuple(answers)):
             self._with_revealed(here.fork(), {site: answers[site] for site in revealed})
 
     def _with_revealed(self, here: Federation, answers: dict[SiteId, bytes]) -> None:

@@ -75,7 +75,7 @@ def test_whoever_leaves_after_signing_in_advance_the_sum_is_of_all_or_nothing_is
     for sharers in subsets(start.sites, threshold + 1):
         here = masked_by(start, sharers)
         answers = asked_to_unmask(here)
-        for staying in subsets(sharers, 0):
+        for staying in subsets(sharers):
             opened = opened_by(here.fork(), {site: answers[site] for site in staying})
             if len(staying) >= threshold:
                 assert opened == {(site, SELF_MASK) for site in sharers}

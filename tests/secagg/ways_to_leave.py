@@ -29,8 +29,8 @@ from fedward_common.secagg.messages import (
 from fedward_server import secagg_coordinator as coordinator
 
 
-def subsets(sites: Sequence[SiteId], least: int) -> Iterator[tuple[SiteId, ...]]:
-    """Every set of so many sites or more."""
+def subsets(sites: Sequence[SiteId], least: int = 0) -> Iterator[tuple[SiteId, ...]]:
+    """Every set of so many sites or more, the empty one among them where none are needed."""
     for size in range(least, len(sites) + 1):
         yield from itertools.combinations(sites, size)
 
